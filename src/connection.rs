@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The first face: a [`Connection`] is what you have when request and answer share a wire, and what a pair of planes looks
+//! like from outside.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::capability::TransportCapabilities;
+use crate::error::{Error, Result};
+use crate::message::{Message, Request, SessionId, Subject};
+use crate::stream::{ResponseSender, ResponseStream};
+use crate::target::{Target, TransportAddress, TransportId};
+
+/// A logical session with a peer. Many may share one link.
+#[async_trait]
+pub trait Connection: Debug + Send + Sync + 'static {
+    /// What this connection is.
+    fn info(&self) -> &ConnectionInfo;
+
+    /// Sends a request and returns its answer's stream: the primitive that all else stands on.
+    ///
+    /// Never waits: dialling, admission and credit are states of the stream, and their failures its first item. An error
+    /// here means that nothing was sent. The request leaves at the latest when the stream is first polled. Dropping the
+    /// stream cancels the request.
+    fn open(&self, request: Request) -> Result<ResponseStream>;
+
+    /// Sends a request and waits for its one item. None, or a second one, is a `Protocol` error.
+    ///
+    /// Cancel-safe: dropping the future cancels the request.
+    async fn request(&self, request: Request) -> Result<Message> {
+        let mut stream = self.open(request)?;
+        let item = match stream.next().await {
+            Some(item) => item?,
+            None => return Err(Error::protocol("the answer to a unary request has no item")),
+        };
+        match stream.next().await {
+            None => Ok(item),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) => Err(Error::protocol("the answer to a unary request has more than one item")
+                .with_hint("read it with open()")),
+        }
+    }
+
+    /// Sends a message that has no answer. Done when it has been handed to the link.
+    async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
+        let _ = message;
+        Err(Error::unsupported(format!("{} carries no notifications (to {subject})", self.info().transport)))
+    }
+
+    /// The next message that the peer sent unasked; `None` after close. One receiver at a time.
+    async fn receive(&self) -> Result<Option<Inbound>>;
+
+    /// Refuses new requests, lets those in flight finish for at most `grace`, then closes. Closing twice is fine.
+    async fn close(&self, grace: Duration) -> Result<()>;
+
+    /// The session, where the transport has them.
+    fn session_id(&self) -> Option<&SessionId> {
+        self.info().session.as_ref()
+    }
+
+    /// Whether requests run side by side.
+    fn is_multiplexed(&self) -> bool {
+        self.info().multiplexed
+    }
+}
+
+/// What a [`Connection`] is.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Who carries it.
+    pub transport: TransportId,
+    /// The other end, for people.
+    pub peer: String,
+    /// The session, where the transport has them.
+    pub session: Option<SessionId>,
+    /// What was negotiated.
+    pub capabilities: TransportCapabilities,
+    /// Requests run side by side.
+    pub multiplexed: bool,
+}
+
+impl ConnectionInfo {
+    /// A multiplexed connection without a session.
+    pub fn new(
+        transport: impl Into<TransportId>,
+        peer: impl Into<String>,
+        capabilities: TransportCapabilities,
+    ) -> Self {
+        Self { transport: transport.into(), peer: peer.into(), session: None, capabilities, multiplexed: true }
+    }
+}
+
+/// What a peer sends unasked.
+#[derive(Debug)]
+pub enum Inbound {
+    /// Wants no answer.
+    Notification(Subject, Message),
+    /// Wants one.
+    Request(Request, ResponseSender),
+}
+
+/// Makes connections of one transport.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Dials. Returns `Unsupported` before any I/O if the target is none of this transport's.
+    ///
+    /// Cancel-safe: dropping the future leaves neither link nor task behind.
+    async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>>;
+
+    /// Listens.
+    async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
+        Err(Error::unsupported(format!("this transport does not listen (asked for {target})")))
+    }
+}
+
+/// Accepts connections of one transport.
+#[async_trait]
+pub trait Listener: Send + Sync + 'static {
+    /// Where it listens, with the port that the system chose.
+    fn local_address(&self) -> TransportAddress;
+
+    /// The next connection; `None` after the listener was closed. A peer that fails its handshake is no error here.
+    /// Cancel-safe.
+    async fn accept(&self) -> Result<Option<Arc<dyn Connection>>>;
+}

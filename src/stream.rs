@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The two ends of an answer: [`ResponseStream`] at the caller, [`ResponseSender`] at the handler.
+//!
+//! Both are a handle (`Arc` of a link and a key), so that a stream on a multiplexed link costs no channel and no box: the
+//! state is the link's own slab slot. Links implement [`Source`] and [`Sink`]; everything that is no multiplexed link uses
+//! [`pipe`], and whatever must wait before it has a stream uses [`ResponseStream::deferred`].
+//!
+//! Drop is cancel: a dropped [`ResponseStream`] tells the responder to stop ([`ControlMessage::Kill`]); a
+//! [`ResponseSender`] dropped without [`close`](ResponseSender::close) is an error at the caller, never a clean end.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::connection::Inbound;
+use crate::error::{Error, PeerError, Result};
+use crate::message::{ControlMessage, Message};
+
+mod pipe;
+
+pub use pipe::pipe;
+
+/// What comes on an answer, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// The next item.
+    Item(Message),
+    /// Something that the responder sends on account of this request: progress, a question back.
+    Inbound(Inbound),
+}
+
+/// The receiving side of streams, implemented by a link. `key` names one stream; a stale key is answered as an ended stream.
+pub trait Source: Send + Sync + 'static {
+    /// The next event; `None` after a clean end. After an error or an end it is not called again.
+    fn poll_next(&self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>>;
+    /// Asks the responder to finish.
+    fn control(&self, key: u64, message: ControlMessage);
+    /// Hands an [`Inbound`] that the reader of the stream did not ask for to [`Connection::receive`](crate::Connection::receive).
+    fn forward(&self, key: u64, inbound: Inbound) {
+        let _ = (key, inbound);
+    }
+    /// The reader is gone: cancel what is not finished, free the key.
+    fn release(&self, key: u64);
+}
+
+/// The sending side of streams, implemented by a link. A key has one or two holders: the sender and, while a handler runs,
+/// its supervisor.
+pub trait Sink: Send + Sync + 'static {
+    /// Ready when there is credit for one item of any permitted size.
+    fn poll_ready(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    /// Queues an event. Called after [`Sink::poll_ready`] said ready; never blocks.
+    fn push(&self, key: u64, event: Event) -> Result<()>;
+    /// Tells the caller something beside the items.
+    fn control(&self, key: u64, message: ControlMessage) -> Result<()>;
+    /// Ready when everything queued has been handed to the system.
+    fn poll_flush(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let _ = (key, cx);
+        Poll::Ready(Ok(()))
+    }
+    /// Ends the stream: `Ok` is a clean end after all that was queued. Only the first call counts.
+    fn end(&self, key: u64, outcome: Result<(), PeerError>);
+    /// Ready when the caller wants no more; the link's death is [`ControlMessage::Kill`].
+    fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage>;
+    /// Ready when the caller is gone or said [`ControlMessage::Kill`]. A second waiter beside [`Sink::poll_stopped`].
+    fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()>;
+    /// Adds a holder.
+    fn retain(&self, key: u64);
+    /// Takes a holder away and says how many are left. With none left the key is free; the stream has been ended by then.
+    fn release(&self, key: u64) -> usize;
+}
+
+/// The items of an answer.
+///
+/// Cancel-safe: dropping the future of [`next`](Self::next) loses nothing; dropping the stream cancels the request.
+pub struct ResponseStream {
+    source: Arc<dyn Source>,
+    key: u64,
+    seen: u64,
+    ended: bool,
+}
+
+impl ResponseStream {
+    /// The stream `key` of `source`.
+    pub fn new(source: Arc<dyn Source>, key: u64) -> Self {
+        Self { source, key, seen: 0, ended: false }
+    }
+
+    /// A stream that is not there yet. `opening` is polled by whoever reads, and dropped with the stream.
+    pub fn deferred(opening: impl Future<Output = Result<ResponseStream>> + Send + 'static) -> Self {
+        Self::new(Arc::new(Deferred(Mutex::new(Stage::Opening(Box::pin(opening), None)))), 0)
+    }
+
+    /// Events of any other origin; dropping `stream` must cancel it.
+    pub fn from_events(stream: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
+        Self::new(Arc::new(Events(Mutex::new(Some(Box::pin(stream))))), 0)
+    }
+
+    /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
+    /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
+    pub async fn next(&mut self) -> Option<Result<Message>> {
+        poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    /// The next item or inbound message, in the order in which the responder sent them.
+    pub async fn next_event(&mut self) -> Option<Result<Event>> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Asks the responder to finish: [`ControlMessage::Stop`] early, [`ControlMessage::Kill`] at once.
+    pub fn control(&self, message: ControlMessage) {
+        if !self.ended {
+            self.source.control(self.key, message);
+        }
+    }
+
+    /// Items that have been read.
+    pub fn items_seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// [`Self::next`] as a poll.
+    pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        loop {
+            match std::task::ready!(self.poll_event(cx)) {
+                Some(Ok(Event::Item(item))) => return Poll::Ready(Some(Ok(item))),
+                Some(Ok(Event::Inbound(inbound))) => self.source.forward(self.key, inbound),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// [`Self::next_event`] as a poll.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let event = std::task::ready!(self.source.poll_next(self.key, cx));
+        Poll::Ready(match event {
+            Some(Ok(event)) => {
+                self.seen += u64::from(matches!(event, Event::Item(_)));
+                Some(Ok(event))
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                Some(Err(error.at_item(self.seen)))
+            }
+            None => {
+                self.ended = true;
+                None
+            }
+        })
+    }
+}
+
+impl Stream for ResponseStream {
+    type Item = Result<Message>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_item(cx)
+    }
+}
+
+impl Drop for ResponseStream {
+    fn drop(&mut self) {
+        self.source.release(self.key);
+    }
+}
+
+impl fmt::Debug for ResponseStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ResponseStream(key {}, {} items seen{})",
+            self.key,
+            self.seen,
+            if self.ended { ", ended" } else { "" }
+        )
+    }
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<ResponseStream>> + Send>>;
+
+enum Stage {
+    /// The control message waits for the stream that it is meant for.
+    Opening(Opening, Option<ControlMessage>),
+    Open(ResponseStream),
+    Over,
+}
+
+struct Deferred(Mutex<Stage>);
+
+impl Source for Deferred {
+    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &mut *stage {
+                Stage::Opening(opening, control) => match std::task::ready!(opening.as_mut().poll(cx)) {
+                    Ok(stream) => {
+                        if let Some(message) = control.take() {
+                            stream.control(message);
+                        }
+                        *stage = Stage::Open(stream);
+                    }
+                    Err(error) => {
+                        *stage = Stage::Over;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+                Stage::Open(stream) => return stream.poll_event(cx),
+                Stage::Over => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn control(&self, _key: u64, message: ControlMessage) {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Opening(_, waiting) => *waiting = (*waiting).max(Some(message)),
+            Stage::Open(stream) => stream.control(message),
+            Stage::Over => {}
+        }
+    }
+
+    fn forward(&self, _key: u64, inbound: Inbound) {
+        if let Stage::Open(stream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            stream.source.forward(stream.key, inbound);
+        }
+    }
+
+    fn release(&self, _key: u64) {
+        let stage = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), Stage::Over);
+        drop(stage);
+    }
+}
+
+type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
+
+struct Events(Mutex<Option<EventStream>>);
+
+impl Source for Events {
+    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(stream) => stream.as_mut().poll_next(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn control(&self, _key: u64, message: ControlMessage) {
+        if message == ControlMessage::Kill {
+            self.release(0);
+        }
+    }
+
+    fn release(&self, _key: u64) {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(stream);
+    }
+}
+
+/// Where a handler puts the items of its answer.
+///
+/// [`send`](Self::send) waits for the caller's credit, so a slow reader slows its own handler and nobody else. Dropped
+/// without [`close`](Self::close) or [`fail`](Self::fail), the caller gets an error, unless the handler that dropped it
+/// then returned: its result decides.
+pub struct ResponseSender {
+    sink: Arc<dyn Sink>,
+    key: u64,
+}
+
+impl ResponseSender {
+    /// The stream `key` of `sink`, of which this is the one holder.
+    pub fn new(sink: Arc<dyn Sink>, key: u64) -> Self {
+        Self { sink, key }
+    }
+
+    /// Sends an item as soon as there is credit.
+    ///
+    /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
+    /// the link is gone. Cancel-safe: a dropped future has sent nothing.
+    pub async fn send(&mut self, item: impl Into<Message>) -> Result<()> {
+        poll_fn(|cx| self.poll_ready(cx)).await?;
+        self.sink.push(self.key, Event::Item(item.into()))
+    }
+
+    /// Sends a message on account of this request that is not an item of its answer.
+    pub async fn send_inbound(&mut self, inbound: Inbound) -> Result<()> {
+        poll_fn(|cx| self.poll_ready(cx)).await?;
+        self.sink.push(self.key, Event::Inbound(inbound))
+    }
+
+    /// Says something beside the items; [`ControlMessage::Stop`] announces that no further item comes.
+    pub fn send_control(&mut self, message: ControlMessage) -> Result<()> {
+        self.sink.control(self.key, message)
+    }
+
+    /// Waits until what was sent has been handed to the system. Not needed for progress: links flush by themselves.
+    pub async fn flush(&mut self) -> Result<()> {
+        poll_fn(|cx| self.sink.poll_flush(self.key, cx)).await
+    }
+
+    /// Ends the answer cleanly, after all items. Implies a flush.
+    pub fn close(self) {
+        self.sink.end(self.key, Ok(()));
+    }
+
+    /// Ends the answer with an error, after all items.
+    pub fn fail(self, error: impl Into<PeerError>) {
+        self.sink.end(self.key, Err(error.into()));
+    }
+
+    /// Waits until the caller wants no more, and says how urgently. The link's death is [`ControlMessage::Kill`].
+    pub async fn stopped(&self) -> ControlMessage {
+        poll_fn(|cx| self.sink.poll_stopped(self.key, cx)).await
+    }
+
+    /// Ready when an item may be sent.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.sink.poll_ready(self.key, cx)
+    }
+
+    /// A second holder, which decides how the stream ends if the sender does not.
+    pub(crate) fn supervise(&self) -> Supervisor {
+        self.sink.retain(self.key);
+        Supervisor { sink: self.sink.clone(), key: self.key, settled: false }
+    }
+}
+
+impl Drop for ResponseSender {
+    fn drop(&mut self) {
+        if self.sink.release(self.key) == 0 {
+            self.sink.end(self.key, Err(abandoned()));
+        }
+    }
+}
+
+impl fmt::Debug for ResponseSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResponseSender(key {})", self.key)
+    }
+}
+
+/// The holder beside the sender while a handler runs. See [`Sink::retain`].
+pub(crate) struct Supervisor {
+    sink: Arc<dyn Sink>,
+    key: u64,
+    settled: bool,
+}
+
+impl Supervisor {
+    /// Whether the caller is gone, so that the handler is to be dropped.
+    pub(crate) fn poll_killed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sink.poll_killed(self.key, cx)
+    }
+
+    /// The handler returned. A sender that it left alive elsewhere decides for itself.
+    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
+        self.settled = true;
+        match outcome {
+            Ok(()) => {
+                if self.sink.release(self.key) == 0 {
+                    self.sink.end(self.key, Ok(()));
+                }
+            }
+            Err(error) => {
+                self.sink.end(self.key, Err(error));
+                self.sink.release(self.key);
+            }
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.sink
+                .end(self.key, Err(PeerError::from(Error::cancelled("the handler was dropped before it finished"))));
+            self.sink.release(self.key);
+        }
+    }
+}
+
+fn abandoned() -> PeerError {
+    PeerError::from(Error::unexpected("the handler dropped its response sender without close() or fail()"))
+}

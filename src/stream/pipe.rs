@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A bounded answer within the process, for transports whose streams are no slots of a multiplexed link.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::{Event, ResponseSender, ResponseStream, Sink, Source};
+use crate::error::{Error, PeerError, Result};
+use crate::message::ControlMessage;
+
+/// Two connected ends with `credit` bytes between them; one item of any size up to `max_item` is taken while credit lasts.
+pub fn pipe(credit: usize, max_item: usize) -> (ResponseSender, ResponseStream) {
+    let pipe = Arc::new(Pipe { max_item, state: Mutex::new(State { credit, holders: 1, ..State::default() }) });
+    (ResponseSender::new(pipe.clone(), 0), ResponseStream::new(pipe, 0))
+}
+
+struct Pipe {
+    max_item: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Event>,
+    credit: usize,
+    used: usize,
+    outcome: Option<Result<(), PeerError>>,
+    stopped: Option<ControlMessage>,
+    holders: usize,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    stop_waiter: Option<Waker>,
+    kill_waiter: Option<Waker>,
+}
+
+/// What an event counts against credit. A constant stands for its place in the queue, so that empty items are bounded too.
+fn cost(event: &Event) -> usize {
+    64 + match event {
+        Event::Item(message) => message.size(),
+        Event::Inbound(_) => 0,
+    }
+}
+
+impl Pipe {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self, message: ControlMessage) {
+        let mut state = self.state();
+        state.stopped = state.stopped.max(Some(message));
+        let wakers = match message {
+            ControlMessage::Stop => [state.stop_waiter.take(), None, None],
+            ControlMessage::Kill => [state.stop_waiter.take(), state.kill_waiter.take(), state.writer.take()],
+        };
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Source for Pipe {
+    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        let mut state = self.state();
+        if let Some(event) = state.queue.pop_front() {
+            state.used -= cost(&event);
+            let writer = (state.used < state.credit).then(|| state.writer.take()).flatten();
+            drop(state);
+            writer.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(Ok(event)));
+        }
+        match &state.outcome {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(Error::from(error.clone())))),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn control(&self, _key: u64, message: ControlMessage) {
+        self.stop(message);
+    }
+
+    fn release(&self, _key: u64) {
+        self.state().queue.clear();
+        self.stop(ControlMessage::Kill);
+    }
+}
+
+impl Sink for Pipe {
+    fn poll_ready(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut state = self.state();
+        if state.stopped == Some(ControlMessage::Kill) || state.outcome.is_some() {
+            return Poll::Ready(Err(Error::cancelled("the caller wants no further item")));
+        }
+        if state.used < state.credit {
+            return Poll::Ready(Ok(()));
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn push(&self, _key: u64, event: Event) -> Result<()> {
+        if let Event::Item(item) = &event
+            && item.size() > self.max_item
+        {
+            return Err(Error::too_large("an item", self.max_item as u64, item.size() as u64));
+        }
+        let mut state = self.state();
+        if state.stopped == Some(ControlMessage::Kill) || state.outcome.is_some() {
+            return Err(Error::cancelled("the caller wants no further item"));
+        }
+        state.used += cost(&event);
+        state.queue.push_back(event);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn control(&self, _key: u64, _message: ControlMessage) -> Result<()> {
+        // `Stop` from a responder announces the end, which `end` brings.
+        Ok(())
+    }
+
+    fn end(&self, _key: u64, outcome: Result<(), PeerError>) {
+        let mut state = self.state();
+        state.outcome.get_or_insert(outcome);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_stopped(&self, _key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
+        let mut state = self.state();
+        match state.stopped {
+            Some(message) => Poll::Ready(message),
+            None => {
+                state.stop_waiter = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_killed(&self, _key: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.stopped == Some(ControlMessage::Kill) {
+            return Poll::Ready(());
+        }
+        state.kill_waiter = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn retain(&self, _key: u64) {
+        self.state().holders += 1;
+    }
+
+    fn release(&self, _key: u64) -> usize {
+        let mut state = self.state();
+        state.holders -= 1;
+        state.holders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[tokio::test]
+    async fn items_then_a_clean_end() {
+        let (mut sender, mut stream) = pipe(1024, 100);
+        sender.send("a").await.unwrap();
+        sender.send("b").await.unwrap();
+        sender.close();
+        assert_eq!(stream.next().await.unwrap().unwrap(), Message::new("a"));
+        assert_eq!(stream.next().await.unwrap().unwrap(), Message::new("b"));
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sender_is_no_clean_end() {
+        let (sender, mut stream) = pipe(1024, 100);
+        drop(sender);
+        assert!(stream.next().await.unwrap().is_err());
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_stops_the_sender() {
+        let (mut sender, stream) = pipe(1024, 100);
+        drop(stream);
+        assert_eq!(sender.stopped().await, ControlMessage::Kill);
+        assert!(sender.send("x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn credit_holds_the_sender_until_the_reader_reads() {
+        let (mut sender, mut stream) = pipe(100, 1000);
+        sender.send(vec![0; 200]).await.unwrap();
+        let mut blocked = tokio::spawn(async move { sender.send("later").await.map(|()| sender.close()) });
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(20), &mut blocked).await.is_err());
+        assert!(stream.next().await.unwrap().is_ok());
+        blocked.await.unwrap().unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_oversize_item_is_refused_and_the_stream_goes_on() {
+        let (mut sender, mut stream) = pipe(100, 10);
+        assert_eq!(sender.send(vec![0; 11]).await.unwrap_err().kind(), crate::ErrorKind::TooLarge);
+        sender.send(vec![0; 10]).await.unwrap();
+        sender.close();
+        assert_eq!(stream.next().await.unwrap().unwrap().body.len(), 10);
+        assert!(stream.next().await.is_none());
+    }
+}

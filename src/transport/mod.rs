@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The built-in transports. None imports another; what they share lives in `io` and `proto`.
+
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "mem")]
+pub mod mem;
+#[cfg(feature = "tcp")]
+pub mod tcp;

@@ -69,8 +69,30 @@ pub trait Sink: Send + Sync + 'static {
     fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()>;
     /// Adds a holder.
     fn retain(&self, key: u64);
-    /// Takes a holder away and says how many are left. With none left the key is free; the stream has been ended by then.
-    fn release(&self, key: u64) -> usize;
+    /// Takes a holder away. If it was the last one and nobody has ended the stream, it ends as `unended` says; then the key
+    /// is free.
+    fn release(&self, key: u64, unended: Unended);
+}
+
+/// How a stream ends that nobody ended before its last holder went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unended {
+    /// Cleanly: the handler returned `Ok`.
+    Close,
+    /// As an error: whoever had the sender dropped it.
+    Abandon,
+}
+
+impl Unended {
+    /// The outcome to end with.
+    pub fn outcome(self) -> Result<(), PeerError> {
+        match self {
+            Self::Close => Ok(()),
+            Self::Abandon => Err(PeerError::from(Error::unexpected(
+                "the handler dropped its response sender without close() or fail()",
+            ))),
+        }
+    }
 }
 
 /// The items of an answer.
@@ -331,9 +353,7 @@ impl ResponseSender {
 
 impl Drop for ResponseSender {
     fn drop(&mut self) {
-        if self.sink.release(self.key) == 0 {
-            self.sink.end(self.key, Err(abandoned()));
-        }
+        self.sink.release(self.key, Unended::Abandon);
     }
 }
 
@@ -360,16 +380,10 @@ impl Supervisor {
     pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
         self.settled = true;
         match outcome {
-            Ok(()) => {
-                if self.sink.release(self.key) == 0 {
-                    self.sink.end(self.key, Ok(()));
-                }
-            }
-            Err(error) => {
-                self.sink.end(self.key, Err(error));
-                self.sink.release(self.key);
-            }
+            Ok(()) => {}
+            Err(error) => self.sink.end(self.key, Err(error)),
         }
+        self.sink.release(self.key, Unended::Close);
     }
 }
 
@@ -378,11 +392,7 @@ impl Drop for Supervisor {
         if !self.settled {
             self.sink
                 .end(self.key, Err(PeerError::from(Error::cancelled("the handler was dropped before it finished"))));
-            self.sink.release(self.key);
+            self.sink.release(self.key, Unended::Abandon);
         }
     }
-}
-
-fn abandoned() -> PeerError {
-    PeerError::from(Error::unexpected("the handler dropped its response sender without close() or fail()"))
 }

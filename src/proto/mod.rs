@@ -5,4 +5,6 @@ pub mod binary;
 pub mod frame;
 pub mod mux;
 pub mod ndjson;
+pub mod open;
+pub mod prologue;
 pub mod sse;

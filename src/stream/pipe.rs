@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Event, ResponseSender, ResponseStream, Sink, Source};
+use super::{Event, ResponseSender, ResponseStream, Sink, Source, Unended};
 use crate::error::{Error, PeerError, Result};
 use crate::message::ControlMessage;
 
@@ -157,10 +157,13 @@ impl Sink for Pipe {
         self.state().holders += 1;
     }
 
-    fn release(&self, _key: u64) -> usize {
+    fn release(&self, key: u64, unended: Unended) {
         let mut state = self.state();
         state.holders -= 1;
-        state.holders
+        if state.holders == 0 && state.outcome.is_none() {
+            drop(state);
+            self.end(key, unended.outcome());
+        }
     }
 }
 

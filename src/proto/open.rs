@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The payloads that are more than a body: what opens a stream, header blocks, errors. `docs/wire.md` has the layouts.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+
+use crate::error::{Detail, Error, PeerError, Result};
+use crate::message::{Headers, RequestContext, RequestId, Subject, TraceContext};
+use crate::plane::{ReplyTo, ResponseConnectionInfo};
+
+/// Bytes of a one-time token: 128 random bits.
+pub const TOKEN_LEN: usize = 16;
+
+/// What a stream is opened for. The first message follows in the same payload, except for [`Open::CallHome`].
+#[derive(Clone, Debug)]
+pub enum Open {
+    /// A request; the answer goes where `reply_to` says.
+    Request {
+        /// Where to.
+        subject: Subject,
+        /// Id, deadline, trace.
+        context: RequestContext,
+        /// Where the answer goes. [`ReplyTo::Nothing`] is a notification: its end only says that it was taken.
+        reply_to: ReplyTo,
+    },
+    /// An answer that was asked for elsewhere: the opener sends the items.
+    CallHome {
+        /// What the caller gave out for this one answer.
+        token: [u8; TOKEN_LEN],
+    },
+}
+
+const REQUEST: u8 = 0;
+const NOTIFY: u8 = 1;
+const CALL_HOME: u8 = 2;
+
+const HAS_DEADLINE: u8 = 1;
+const HAS_TRACE: u8 = 2;
+const HAS_REPLY_TO: u8 = 4;
+const ID_IS_TEXT: u8 = 8;
+
+impl Open {
+    /// Writes the fields; the deadline becomes the milliseconds that remain at `now`.
+    pub fn encode(&self, now: impl FnOnce() -> Instant, out: &mut BytesMut) {
+        let (subject, context, reply_to) = match self {
+            Self::CallHome { token } => {
+                out.put_u8(CALL_HOME);
+                out.put_slice(token);
+                return;
+            }
+            Self::Request { subject, context, reply_to } => (subject, context, reply_to),
+        };
+        out.put_u8(if *reply_to == ReplyTo::Nothing { NOTIFY } else { REQUEST });
+        let parts = context.id.as_parts();
+        let mut bits = if parts.is_none() { ID_IS_TEXT } else { 0 };
+        bits |= if context.deadline.is_some() { HAS_DEADLINE } else { 0 };
+        bits |= if context.trace.is_some() { HAS_TRACE } else { 0 };
+        bits |= if matches!(reply_to, ReplyTo::To(_)) { HAS_REPLY_TO } else { 0 };
+        out.put_u8(bits);
+        match parts {
+            Some((high, low)) => {
+                out.put_u64_le(high);
+                out.put_u64_le(low);
+            }
+            None => {
+                // At most 128 bytes, by construction.
+                let text = context.id.to_string();
+                out.put_u8(text.len() as u8);
+                out.put_slice(text.as_bytes());
+            }
+        }
+        if let Some(deadline) = context.deadline {
+            let left = deadline.saturating_duration_since(now()).as_millis();
+            out.put_u32_le(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+        if let Some(trace) = context.trace {
+            out.put_u128_le(trace.trace_id);
+            out.put_u64_le(trace.parent_id);
+            out.put_u8(trace.flags);
+        }
+        out.put_u16_le(subject.as_str().len() as u16);
+        out.put_slice(subject.as_str().as_bytes());
+        if let ReplyTo::To(info) = reply_to {
+            let text = info.to_text();
+            out.put_u16_le(text.len() as u16);
+            out.put_slice(text.as_bytes());
+        }
+    }
+
+    /// Checks what [`Self::encode`] takes for granted.
+    pub fn validate(&self) -> Result<()> {
+        if let Self::Request { subject, reply_to, .. } = self {
+            if subject.as_str().len() > Subject::MAX_LEN || subject.as_str().is_empty() {
+                return Err(Error::config(format!("a subject is 1 to {} bytes", Subject::MAX_LEN)));
+            }
+            if let ReplyTo::To(info) = reply_to {
+                let got = info.to_text().len();
+                if got > ResponseConnectionInfo::MAX_TEXT {
+                    return Err(Error::too_large("a reply-to", ResponseConnectionInfo::MAX_TEXT as u64, got as u64));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the fields from the front of a payload and leaves the message in it.
+    pub fn decode(now: Instant, input: &mut Bytes) -> Result<Self> {
+        let kind = take_u8(input)?;
+        if kind == CALL_HOME {
+            let token = take(input, TOKEN_LEN)?;
+            let token = <[u8; TOKEN_LEN]>::try_from(&token[..]).map_err(|_| malformed())?;
+            return Ok(Self::CallHome { token });
+        }
+        if kind > CALL_HOME {
+            return Err(malformed());
+        }
+        let bits = take_u8(input)?;
+        let id = if bits & ID_IS_TEXT == 0 {
+            RequestId::from_parts(take(input, 8)?.get_u64_le(), take(input, 8)?.get_u64_le())
+        } else {
+            let len = take_u8(input)?;
+            RequestId::given(ByteString::try_from(take(input, len.into())?).map_err(|_| malformed())?)
+        };
+        let deadline = match bits & HAS_DEADLINE {
+            0 => None,
+            _ => now.checked_add(Duration::from_millis(take(input, 4)?.get_u32_le().into())),
+        };
+        let trace = match bits & HAS_TRACE {
+            0 => None,
+            _ => Some(TraceContext {
+                trace_id: take(input, 16)?.get_u128_le(),
+                parent_id: take(input, 8)?.get_u64_le(),
+                flags: take_u8(input)?,
+            }),
+        };
+        let len = take(input, 2)?.get_u16_le();
+        let subject = Subject::from_wire(take(input, len.into())?)?;
+        let reply_to = match (kind, bits & HAS_REPLY_TO) {
+            (NOTIFY, _) => ReplyTo::Nothing,
+            (_, 0) => ReplyTo::Inline,
+            _ => {
+                let len = take(input, 2)?.get_u16_le();
+                let text = take(input, len.into())?;
+                ReplyTo::To(ResponseConnectionInfo::from_text(std::str::from_utf8(&text).map_err(|_| malformed())?)?)
+            }
+        };
+        Ok(Self::Request { subject, context: RequestContext { id, deadline, trace }, reply_to })
+    }
+}
+
+/// Writes a header block: a count, then name and value of each, with their lengths.
+pub fn encode_headers(headers: &Headers, out: &mut BytesMut) {
+    out.put_u16_le(headers.len() as u16);
+    for (name, value) in headers.iter() {
+        out.put_u16_le(name.len() as u16);
+        out.put_slice(name.as_bytes());
+        out.put_u32_le(value.len() as u32);
+        out.put_slice(value);
+    }
+}
+
+/// Checks what [`encode_headers`] takes for granted. The block must fit into one frame: 32 KiB.
+pub fn validate_headers(headers: &Headers) -> Result<()> {
+    const LIMIT: usize = 32 << 10;
+    let size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+    if headers.len() > Headers::MAX_COUNT {
+        return Err(Error::too_large("a count of headers", Headers::MAX_COUNT as u64, headers.len() as u64));
+    }
+    if size > LIMIT {
+        return Err(Error::too_large("a header block", LIMIT as u64, size as u64));
+    }
+    Ok(())
+}
+
+/// Reads a header block from the front of a payload.
+pub fn decode_headers(input: &mut Bytes) -> Result<Headers> {
+    let count = take(input, 2)?.get_u16_le();
+    if usize::from(count) > Headers::MAX_COUNT {
+        return Err(Error::too_large("a count of headers", Headers::MAX_COUNT as u64, count.into()));
+    }
+    let mut headers = Headers::new();
+    for _ in 0..count {
+        let len = take(input, 2)?.get_u16_le();
+        let name = ByteString::try_from(take(input, len.into())?).map_err(|_| malformed())?;
+        let len = take(input, 4)?.get_u32_le();
+        headers.append(name, take(input, len as usize)?);
+    }
+    Ok(headers)
+}
+
+/// Writes a notification's subject.
+pub fn encode_subject(subject: &Subject, out: &mut BytesMut) {
+    out.put_u16_le(subject.as_str().len() as u16);
+    out.put_slice(subject.as_str().as_bytes());
+}
+
+/// Reads a notification's subject from the front of a payload.
+pub fn decode_subject(input: &mut Bytes) -> Result<Subject> {
+    let len = take(input, 2)?.get_u16_le();
+    Subject::from_wire(take(input, len.into())?)
+}
+
+/// The most bytes of an error that travel; more is cut off.
+const MAX_ERROR: usize = 16 << 10;
+
+/// Writes an error: code, message with its length, data.
+pub fn encode_error(error: &PeerError, out: &mut BytesMut) {
+    let message = &error.message.as_bytes()[..error.message.floor_char_boundary(MAX_ERROR)];
+    out.put_i64_le(error.code);
+    out.put_u32_le(message.len() as u32);
+    out.put_slice(message);
+    // Half a JSON text is worse than none.
+    if error.data.len() <= MAX_ERROR {
+        out.put_slice(&error.data);
+    }
+}
+
+/// Reads an error.
+pub fn decode_error(mut input: Bytes) -> Result<PeerError> {
+    let code = take(&mut input, 8)?.get_i64_le();
+    let len = take(&mut input, 4)?.get_u32_le();
+    let message = take(&mut input, len as usize)?;
+    Ok(PeerError::new(code, String::from_utf8_lossy(&message)).with_data(input))
+}
+
+fn take(input: &mut Bytes, len: usize) -> Result<Bytes> {
+    if input.len() < len { Err(malformed()) } else { Ok(input.split_to(len)) }
+}
+
+fn take_u8(input: &mut Bytes) -> Result<u8> {
+    Ok(take(input, 1)?.get_u8())
+}
+
+fn malformed() -> Error {
+    Error::protocol("a payload that ends too early or has an unknown form").with_detail(Detail::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::TransportAddress;
+
+    #[test]
+    fn a_request_round_trips() {
+        let now = Instant::now();
+        let mut context = RequestContext::new();
+        context.deadline = Some(now + Duration::from_millis(1500));
+        context.trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let info = ResponseConnectionInfo::new(TransportAddress::tcp("h:1"), &context);
+        for reply_to in [ReplyTo::Inline, ReplyTo::Nothing, ReplyTo::To(info)] {
+            for id in [RequestId::unique(), RequestId::given("theirs")] {
+                let context = RequestContext { id, ..context.clone() };
+                let open = Open::Request { subject: Subject::from_static("a/b"), context, reply_to: reply_to.clone() };
+                let mut wire = BytesMut::new();
+                open.encode(|| now, &mut wire);
+                wire.extend_from_slice(b"body");
+                let mut wire = wire.freeze();
+                let back = Open::decode(now, &mut wire).unwrap();
+                assert_eq!(format!("{back:?}"), format!("{open:?}"));
+                assert_eq!(&wire[..], b"body");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_and_headers_round_trip() {
+        let error = PeerError::new(-32602, "bad ü").with_data(&b"{\"x\": [1]}"[..]);
+        let mut wire = BytesMut::new();
+        encode_error(&error, &mut wire);
+        assert_eq!(decode_error(wire.freeze()).unwrap(), error);
+        let mut headers = Headers::new();
+        headers.append("a", &b"\xff"[..]);
+        headers.append("A", &b""[..]);
+        let mut wire = BytesMut::new();
+        encode_headers(&headers, &mut wire);
+        assert_eq!(decode_headers(&mut wire.freeze()).unwrap(), headers);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = Bytes::from(bytes);
+            let _ = Open::decode(Instant::now(), &mut bytes.clone());
+            let _ = decode_headers(&mut bytes.clone());
+            let _ = decode_subject(&mut bytes.clone());
+            let _ = decode_error(bytes);
+        }
+    }
+}

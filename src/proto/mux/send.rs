@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The half of a stream that we send.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Key, Mux, cost};
+use crate::error::{Error, PeerError, Result};
+use crate::message::{ControlMessage, Message};
+use crate::proto::frame::{FIN, HEADERS, INBOUND, Kind, MORE, StreamId};
+use crate::proto::open::{self, Open};
+use crate::stream::Unended;
+
+/// Bytes of a body in one frame. Larger bodies go in parts, so that neighbours get their turn.
+const PART: usize = 128 << 10;
+
+impl Mux {
+    pub(super) fn write_open(
+        &mut self,
+        key: Key,
+        open: &Open,
+        message: Message,
+        fin: bool,
+        now: impl FnOnce() -> Instant,
+    ) {
+        let Message { headers, mut body } = message;
+        let room = if self.out.is_full() { 0 } else { self.part() };
+        let first = body.split_to(body.len().min(room));
+        let mut flags = if headers.is_empty() { 0 } else { HEADERS };
+        flags |= if !body.is_empty() { MORE } else { 0 } | if fin && body.is_empty() { FIN } else { 0 };
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let head = |out: &mut BytesMut| {
+            open.encode(now, out);
+            if !headers.is_empty() {
+                open::encode_headers(&headers, out);
+            }
+        };
+        stream.send.opened_at = self.out.frame(Kind::Open, flags, stream.id, head, first);
+        stream.sent_last = fin && body.is_empty();
+        stream.send.ended = fin;
+        if !body.is_empty() {
+            self.queue_parts(key, Bytes::new(), 0, body);
+            if fin && let Some(stream) = self.streams.get_mut(key) {
+                stream.send.last = Some(Ok(()));
+            }
+            self.resume_senders();
+        }
+    }
+
+    /// Ready when [`Mux::push`] would send at once.
+    pub fn poll_ready(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(Err(gone())) };
+        if let Err(error) = stream.may_push() {
+            return Poll::Ready(Err(error));
+        }
+        let has_room = !self.out.is_full() && self.link_credit > 0;
+        if stream.send.backlog.is_empty() && stream.send.credit > 0 && has_room {
+            return Poll::Ready(Ok(()));
+        }
+        stream.send.waiter = Some(cx.waker().clone());
+        if stream.send.credit > 0 && !stream.send.queued {
+            // The stream has credit, so no WINDOW for it will come: the link must remember it.
+            stream.send.queued = true;
+            self.resume.push_back(key);
+        }
+        Poll::Pending
+    }
+
+    /// Sends an item, or queues it behind the stream's backlog.
+    pub fn push(&mut self, key: Key, message: Message) -> Result<()> {
+        self.push_with(key, 0, |_| {}, message)
+    }
+
+    /// Sends a notification on account of the stream.
+    pub fn push_notification(&mut self, key: Key, subject: &crate::message::Subject, message: Message) -> Result<()> {
+        self.push_with(key, INBOUND, |out| open::encode_subject(subject, out), message)
+    }
+
+    fn push_with(&mut self, key: Key, mut flags: u8, head: impl FnOnce(&mut BytesMut), message: Message) -> Result<()> {
+        self.check_size("an item", &message)?;
+        let part = self.part();
+        let room = !self.out.is_full() && self.link_credit > 0;
+        let Some(stream) = self.streams.get_mut(key) else { return Err(gone()) };
+        stream.may_push()?;
+        let Message { headers, body } = message;
+        let head = |out: &mut BytesMut| {
+            head(out);
+            if !headers.is_empty() {
+                open::encode_headers(&headers, out);
+            }
+        };
+        flags |= if headers.is_empty() { 0 } else { HEADERS };
+        if body.len() <= part && room && stream.send.credit > 0 && stream.send.backlog.is_empty() {
+            let before = self.out.frame(Kind::Data, flags, stream.id, head, body);
+            let spent = i64::try_from(self.out.position() - before).unwrap_or(i64::MAX);
+            stream.send.credit -= spent;
+            self.link_credit -= spent;
+            return Ok(());
+        }
+        let mut block = BytesMut::new();
+        head(&mut block);
+        self.queue_parts(key, block.freeze(), flags, body);
+        self.resume_senders();
+        Ok(())
+    }
+
+    fn queue_parts(&mut self, key: Key, mut block: Bytes, flags: u8, mut body: Bytes) {
+        let part = self.part();
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let mut flags = flags;
+        loop {
+            let piece = body.split_to(body.len().min(part));
+            let more = if body.is_empty() { 0 } else { MORE };
+            stream.send.backlog.push_back((flags | more, std::mem::take(&mut block), piece));
+            // The block and what announces it stand in the first part only.
+            flags = 0;
+            if more == 0 {
+                break;
+            }
+        }
+        if !stream.send.queued {
+            stream.send.queued = true;
+            self.resume.push_back(key);
+        }
+    }
+
+    /// The stream's end: after the backlog, then nothing may be pushed. Only the first call counts.
+    pub fn end(&mut self, key: Key, outcome: Result<(), PeerError>) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.send.ended {
+            return;
+        }
+        stream.send.ended = true;
+        if stream.sent_last {
+            return;
+        }
+        if !stream.send.backlog.is_empty() {
+            stream.send.last = Some(outcome);
+            return;
+        }
+        stream.sent_last = true;
+        let id = stream.id;
+        self.write_end(id, &outcome);
+        self.free_if_done(key);
+    }
+
+    /// Says something beside the items.
+    pub fn control(&mut self, key: Key, message: ControlMessage) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !stream.got_last && !stream.sent_reset && stream.may_speak() {
+            let byte = match message {
+                ControlMessage::Stop => 1,
+                ControlMessage::Kill => 2,
+            };
+            self.out.frame(Kind::Control, 0, stream.id, |out| out.put_u8(byte), Bytes::new());
+        }
+    }
+
+    /// Ready when the peer wants no more.
+    pub fn poll_stopped(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<ControlMessage> {
+        let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(ControlMessage::Kill) };
+        match stream.stopped {
+            Some(message) => Poll::Ready(message),
+            None => {
+                stream.stop_waiter = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ready when the peer is gone or wants the handler dropped.
+    pub fn poll_killed(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(()) };
+        if stream.stopped == Some(ControlMessage::Kill) {
+            return Poll::Ready(());
+        }
+        stream.kill_waiter = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Adds a holder of the sending half.
+    pub fn retain_writer(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.writers += 1;
+        }
+    }
+
+    /// Takes a holder of the sending half away.
+    pub fn release_writer(&mut self, key: Key, unended: Unended) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.writers = stream.writers.saturating_sub(1);
+        if stream.writers == 0 {
+            if !stream.send.ended {
+                self.end(key, unended.outcome());
+            }
+            self.free_if_done(key);
+        }
+    }
+
+    /// Whether everything that was pushed on the stream is out of its backlog and out of the link.
+    pub fn is_stream_flushed(&self, key: Key) -> bool {
+        self.out.is_flushed() && self.streams.get(key).is_none_or(|stream| stream.send.backlog.is_empty())
+    }
+
+    pub(super) fn stop_writers(&mut self, key: Key, message: ControlMessage) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.stopped = stream.stopped.max(Some(message));
+        self.after.wakers.extend(stream.stop_waiter.take());
+        if message == ControlMessage::Kill {
+            self.after.wakers.extend(stream.kill_waiter.take());
+            self.after.wakers.extend(stream.send.waiter.take());
+        }
+    }
+
+    /// Goes on where room or credit was missing, one part per stream and turn.
+    pub(super) fn resume_senders(&mut self) {
+        while !self.out.is_full() && self.link_credit > 0 {
+            let Some(key) = self.resume.pop_front() else { return };
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            stream.send.queued = false;
+            if stream.send.backlog.is_empty() {
+                self.after.wakers.extend(stream.send.waiter.take());
+                continue;
+            }
+            if stream.send.credit <= 0 {
+                // A WINDOW puts it back.
+                continue;
+            }
+            let Some((mut flags, block, body)) = stream.send.backlog.pop_front() else { continue };
+            let is_last = stream.send.backlog.is_empty() && matches!(stream.send.last, Some(Ok(())));
+            if is_last {
+                // One frame fewer, and the receiver of a request sees at once that no items follow.
+                flags |= FIN;
+                stream.send.last = None;
+                stream.sent_last = true;
+            }
+            let spent = i64::from(cost(block.len() + body.len()));
+            self.out.frame(Kind::Data, flags, stream.id, |out| out.extend_from_slice(&block), body);
+            stream.send.credit -= spent;
+            self.link_credit -= spent;
+            if !stream.send.backlog.is_empty() {
+                stream.send.queued = true;
+                self.resume.push_back(key);
+                continue;
+            }
+            self.after.wakers.extend(stream.send.waiter.take());
+            if let Some(outcome) = stream.send.last.take() {
+                stream.sent_last = true;
+                let id = stream.id;
+                self.write_end(id, &outcome);
+            }
+            self.free_if_done(key);
+        }
+    }
+
+    /// Credit came for a stream.
+    pub(super) fn add_credit(&mut self, key: Key, bytes: u32) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.send.credit += i64::from(bytes);
+        if stream.send.credit > 0
+            && (stream.send.waiter.is_some() || !stream.send.backlog.is_empty())
+            && !stream.send.queued
+        {
+            stream.send.queued = true;
+            self.resume.push_back(key);
+        }
+        self.resume_senders();
+    }
+
+    fn write_end(&mut self, id: StreamId, outcome: &Result<(), PeerError>) {
+        let head = |out: &mut BytesMut| {
+            if let Err(error) = outcome {
+                open::encode_error(error, out);
+            }
+        };
+        self.out.frame(Kind::End, 0, id, head, Bytes::new());
+    }
+
+    pub(super) fn write_reset(&mut self, id: StreamId, error: Option<&PeerError>) {
+        let head = |out: &mut BytesMut| {
+            if let Some(error) = error {
+                open::encode_error(error, out);
+            }
+        };
+        self.out.frame(Kind::Reset, 0, id, head, Bytes::new());
+    }
+
+    fn part(&self) -> usize {
+        // The rest of the peer's largest frame is for what precedes a body.
+        PART.min(self.theirs.max_frame as usize / 2)
+    }
+}
+
+impl super::stream::Stream {
+    fn may_push(&self) -> Result<()> {
+        if let Some(Err(error)) = &self.recv.outcome
+            && !self.is_asking()
+        {
+            return Err(error.duplicate());
+        }
+        if self.stopped == Some(ControlMessage::Kill) || self.sent_reset {
+            return Err(Error::cancelled("the peer wants no further item"));
+        }
+        if self.send.ended || self.sent_last {
+            return Err(Error::closed("this stream has been ended"));
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> Error {
+    Error::closed("this stream is over")
+}

@@ -1,2 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The toolkit of transport authors.
+
+pub mod advertise;
+pub mod bind;

@@ -19,6 +19,7 @@ pub mod proto;
 pub mod registry;
 pub mod runtime;
 pub mod stream;
+pub mod system;
 pub mod target;
 pub mod telemetry;
 pub mod testing;

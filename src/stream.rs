@@ -139,6 +139,12 @@ impl ResponseStream {
         }
     }
 
+    /// Hands an [`Inbound`] that came as an event to [`Connection::receive`](crate::Connection::receive). For a
+    /// [`Source`] that reads this stream on behalf of another: what its own reader did not ask for ends here.
+    pub fn forward(&self, inbound: Inbound) {
+        self.source.forward(self.key, inbound);
+    }
+
     /// Items that have been read.
     pub fn items_seen(&self) -> u64 {
         self.seen
@@ -149,7 +155,7 @@ impl ResponseStream {
         loop {
             match std::task::ready!(self.poll_event(cx)) {
                 Some(Ok(Event::Item(item))) => return Poll::Ready(Some(Ok(item))),
-                Some(Ok(Event::Inbound(inbound))) => self.source.forward(self.key, inbound),
+                Some(Ok(Event::Inbound(inbound))) => self.forward(inbound),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
@@ -249,7 +255,7 @@ impl Source for Deferred {
 
     fn forward(&self, _key: u64, inbound: Inbound) {
         if let Stage::Open(stream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            stream.source.forward(stream.key, inbound);
+            stream.forward(inbound);
         }
     }
 

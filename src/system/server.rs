@@ -2,7 +2,6 @@
 //! The server for `/health`, `/live` and `/metrics`: HTTP/1.1, one request per connection, everything bounded.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +14,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::health::Health;
 use super::link::{Clock, Link};
 use super::pages::Pages;
-use crate::config::SystemConfig;
-use crate::error::{Error, Phase, Result};
+use crate::config::{Bind, Port, SystemConfig};
+use crate::error::{Error, Result};
+use crate::io::bind::bind_tcp;
 use crate::telemetry::Telemetry;
 
 /// Connections at once. The next one waits in the system's backlog until one of them is done, which [`EXCHANGE`] bounds.
@@ -27,9 +27,6 @@ const HEAD: Duration = Duration::from_secs(5);
 
 /// For a whole connection, so that a reader who does not read keeps nothing for long.
 const EXCHANGE: Duration = Duration::from_secs(15);
-
-/// For the name of the host to be resolved.
-const RESOLVE: Duration = Duration::from_secs(5);
 
 /// After a failed accept; most often the process is out of descriptors, and trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,14 +53,11 @@ impl SystemServer {
         let Some(port) = config.port else {
             return Err(Error::config("the system server has no port").with_hint("set DYN_SYSTEM_PORT"));
         };
-        // An IPv6 address is written in brackets in an authority, but not for a resolver.
-        let host = config.host.trim_matches(['[', ']']);
-        let bound = match tokio::time::timeout(RESOLVE, TcpListener::bind((host, port))).await {
-            Ok(bound) => bound,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the host's name was not resolved in time")),
-        };
-        let listener = bound.map_err(|error| refused(&config.host, port, error))?;
-        let local = listener.local_addr().map_err(|error| refused(&config.host, port, error))?;
+        let bind = Bind { host: config.host.clone(), port: Port::Set(port) };
+        let listener = bind_tcp(&bind, "DYN_SYSTEM_PORT").await?;
+        let local = listener
+            .local_addr()
+            .map_err(|error| Error::unexpected("the system server has no address").with_source(error))?;
         let task = tokio::spawn(accept(listener, Arc::new(Pages { telemetry, health })));
         tracing::debug!(address = %local, "the system server listens");
         Ok(Self { local, task })
@@ -79,18 +73,6 @@ impl Drop for SystemServer {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn refused(host: &str, port: u16, error: io::Error) -> Error {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has this port: set DYN_SYSTEM_PORT to a free one, or to 0 for any",
-        io::ErrorKind::PermissionDenied => "set DYN_SYSTEM_PORT to a port of 1024 or more",
-        _ => "set DYN_SYSTEM_HOST to an address of this machine, and DYN_SYSTEM_PORT to a free port",
-    };
-    Error::config(format!("the system server cannot listen on {host}:{port}"))
-        .with_phase(Phase::Listen)
-        .with_hint(hint)
-        .with_source(error)
 }
 
 /// Accepts until it is dropped, and with it all connections.

@@ -4,7 +4,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::ErrorKind;
+use crate::error::{ErrorKind, Phase};
 use crate::plane::PlaneType;
 use crate::system::Status;
 use crate::target::TransportId;

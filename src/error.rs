@@ -141,6 +141,8 @@ pub enum Detail {
     NoResponders,
     /// A registration with this plane and id exists.
     AlreadyRegistered,
+    /// The registry was frozen before this was registered.
+    AlreadyFrozen,
     /// Bytes that are no frame.
     Malformed,
 }

@@ -12,7 +12,7 @@ use crate::capability::TransportCapabilities;
 use crate::config::{Config, EnvVar};
 use crate::connection::Transport;
 use crate::discovery::Discovery;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plane::{PlaneType, RequestPlane, ResponsePlane};
 use crate::target::TransportId;
 use crate::telemetry::Telemetry;
@@ -112,6 +112,17 @@ impl TransportRegistration {
         Self::new(id, Factory::Discovery(build))
     }
 
+    /// Registers what the builder is given beside it: a closure or a ready instance. As a constant on its own it makes
+    /// nothing and says so.
+    pub const fn made_in_code(id: &'static str, plane: PlaneType) -> Self {
+        match plane {
+            PlaneType::Connection => Self::connection(id, |_| Err(absent())),
+            PlaneType::Request => Self::request(id, |_| Err(absent())),
+            PlaneType::Response => Self::response(id, |_| Err(absent())),
+            PlaneType::Discovery => Self::discovery(id, |_| Err(absent())),
+        }
+    }
+
     /// URL schemes, lower case.
     pub const fn schemes(mut self, schemes: &'static [&'static str]) -> Self {
         self.schemes = schemes;
@@ -157,6 +168,11 @@ impl TransportRegistration {
     pub fn id(&self) -> TransportId {
         TransportId::from_static(self.transport_id)
     }
+}
+
+fn absent() -> Error {
+    Error::config("the registration came without an implementation")
+        .with_hint("hand it to the builder with register_with, register_connection, register_request_transport or register_response_transport")
 }
 
 /// A registration that the linker collected.

@@ -121,6 +121,11 @@ impl ResponseStream {
         Self::new(Arc::new(Events(Mutex::new(Some(Box::pin(stream))))), 0)
     }
 
+    /// The same stream with `event`, which was taken from its front, put back.
+    pub fn with_unread(self, event: Event) -> Self {
+        Self::new(Arc::new(Unread(Mutex::new((Some(event), self)))), 0)
+    }
+
     /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
     /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
     pub async fn next(&mut self) -> Option<Result<Message>> {
@@ -262,6 +267,28 @@ impl Source for Deferred {
     fn release(&self, _key: u64) {
         let stage = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), Stage::Over);
         drop(stage);
+    }
+}
+
+struct Unread(Mutex<(Option<Event>, ResponseStream)>);
+
+impl Source for Unread {
+    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        let (event, stream) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        event.take().map_or_else(|| stream.poll_event(cx), |event| Poll::Ready(Some(Ok(event))))
+    }
+
+    fn control(&self, _key: u64, message: ControlMessage) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.control(message);
+    }
+
+    fn forward(&self, _key: u64, inbound: Inbound) {
+        let stream = &self.0.lock().unwrap_or_else(PoisonError::into_inner).1;
+        stream.source.forward(stream.key, inbound);
+    }
+
+    fn release(&self, _key: u64) {
+        // The stream goes with the last reference to this source, which is the handle that is being dropped.
     }
 }
 

@@ -1,5 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The toolkit of transport authors.
+//!
+//! Three doors: **bytes** ([`ByteTransport`]: give `AsyncRead + AsyncWrite` for dial and accept, get connections and both
+//! planes), **messages**, and **native** (implement the traits of [`connection`](crate::connection) and
+//! [`plane`](crate::plane) yourself).
 
+mod accept;
 pub mod advertise;
 pub mod bind;
+mod bytes;
+mod connection;
+mod driver;
+mod link;
+mod request;
+mod response;
+
+pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
+pub use connection::MuxTransport;
+pub use driver::ByteStream;
+pub use link::{MuxLink, NoService, Service};
+pub use request::{MuxRequestClient, MuxRequestServer};
+pub use response::MuxResponsePlane;

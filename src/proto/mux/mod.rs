@@ -416,6 +416,7 @@ impl Mux {
                 let retry = if self.out.has_written(stream.send.opened_at) { Retry::Never } else { Retry::Safe };
                 let retry = if stream.purpose == Purpose::Caller { retry } else { Retry::Never };
                 stream.recv.outcome = Some(Err(error.duplicate().with_retry(retry)));
+                stream.recv.discard = true;
             }
             stream.sent_last = true;
             stream.got_last = true;
@@ -447,6 +448,16 @@ impl Mux {
     /// Streams that either end may still speak on.
     pub fn open_streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// No stream is open on either end, though local readers may still hold what has arrived.
+    pub fn is_settled(&self) -> bool {
+        self.streams.iter().all(|(_, stream)| stream.is_settled())
+    }
+
+    /// More waits to be written than data can explain: a peer that asks (pings, opens) faster than it reads.
+    pub fn is_choked(&self) -> bool {
+        self.out.is_choked()
     }
 
     /// Moves what is to be written to `writing`.

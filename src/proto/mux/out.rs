@@ -63,6 +63,12 @@ impl Out {
         self.pushed - self.written >= FULL
     }
 
+    /// Whether even answers to the peer's own frames should wait. Far above [`Self::is_full`], which stops data: if data
+    /// could stop an end from reading, two ends with full outputs would wait for each other.
+    pub(super) fn is_choked(&self) -> bool {
+        self.pushed - self.written >= 4 * FULL
+    }
+
     /// Moves what waits to the writer.
     pub(super) fn take(&mut self, writing: &mut VecDeque<Bytes>) {
         writing.append(&mut self.segments);

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The loop behind every listener of byte links: accept, shake hands, serve, and say no with a reason when full.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::task::AbortHandle;
+
+use super::bytes::{BoxedBytes, ByteListener, Links, shake_hands};
+use super::link::{MuxLink, Service};
+use crate::error::{Detail, Error, PeerError};
+use crate::proto::mux::{Limits, Mux, Role};
+
+/// Makes the service of one accepted link, and is told of the link.
+pub(super) trait Reception: Send + Sync + 'static {
+    /// The service of the next link.
+    fn service(&self) -> Arc<dyn Service>;
+
+    /// A link is up.
+    fn welcome(&self, link: &Arc<MuxLink>, service: Arc<dyn Service>) {
+        let _ = (link, service);
+    }
+}
+
+impl<S: Service> Reception for Arc<S> {
+    fn service(&self) -> Arc<dyn Service> {
+        self.clone()
+    }
+}
+
+/// A running accept loop. Drop stops it; links that it accepted go on until [`Accepting::close`].
+pub(super) struct Accepting {
+    address: String,
+    accepted: Arc<Accepted>,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Accepted {
+    count: AtomicUsize,
+    links: Mutex<Vec<Weak<MuxLink>>>,
+}
+
+impl Accepting {
+    pub(super) fn start(links: Links, listener: Box<dyn ByteListener>, reception: impl Reception) -> Self {
+        let address = listener.address();
+        let accepted = Arc::new(Accepted::default());
+        let task = tokio::spawn(accept(links, listener, Arc::new(reception), accepted.clone())).abort_handle();
+        Self { address, accepted, task }
+    }
+
+    /// What to publish.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops accepting, lets what runs on the links finish for at most `grace`, closes them.
+    pub(super) async fn close(&self, grace: Duration) {
+        self.task.abort();
+        let links = std::mem::take(&mut *self.accepted.links.lock().unwrap_or_else(PoisonError::into_inner));
+        let links: Vec<_> = links.iter().filter_map(Weak::upgrade).collect();
+        links.iter().for_each(|link| link.close());
+        let until = tokio::time::Instant::now() + grace;
+        for link in links {
+            link.close_within(until.saturating_duration_since(tokio::time::Instant::now())).await;
+        }
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(links: Links, listener: Box<dyn ByteListener>, reception: Arc<dyn Reception>, accepted: Arc<Accepted>) {
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match listener.accept().await {
+            Ok((io, peer)) => {
+                pause = Duration::from_millis(5);
+                let number = accepted.count.fetch_add(1, Ordering::AcqRel) + 1;
+                let place = Place(accepted.clone());
+                let limit = links.settings.max_connections;
+                if number > 2 * limit {
+                    // So many that even saying no costs too much.
+                    continue;
+                }
+                let (links, reception) = (links.clone(), reception.clone());
+                tokio::spawn(async move {
+                    if number > limit {
+                        turn_away(&links, io, limit).await;
+                    } else {
+                        welcome(&links, io, peer, &*reception, &place.0).await;
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, mostly. Waiting is what helps; spinning is what hurts.
+                tracing::warn!(target: "biplane::link", address = listener.address(), "accept failed, trying again in {pause:?}: {error}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// One of the links that may be served at once.
+struct Place(Arc<Accepted>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Reception, accepted: &Accepted) {
+    let service = reception.service();
+    let starting = links.start(io, Role::Acceptor, peer.clone(), service.clone(), usize::MAX);
+    let link = match tokio::time::timeout(links.settings.connect_timeout, starting).await {
+        Ok(Ok(link)) => link,
+        Ok(Err(error)) => return tracing::debug!(target: "biplane::link", peer, "handshake failed: {error}"),
+        Err(_) => return tracing::debug!(target: "biplane::link", peer, "no handshake in time"),
+    };
+    {
+        let mut known = accepted.links.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|link| link.strong_count() > 0);
+        known.push(Arc::downgrade(&link));
+    }
+    reception.welcome(&link, service);
+    link.closed().await;
+}
+
+/// Says why, so that the dialer's error tells what to do.
+async fn turn_away(links: &Links, mut io: BoxedBytes, limit: usize) {
+    let farewell = async {
+        let (theirs, _) = shake_hands(&mut io, &links.settings.prologue).await.ok()?;
+        let error = Error::overloaded(format!("this listener serves {limit} links already"))
+            .with_detail(Detail::ConnectionLimit { limit: limit as u64 })
+            .with_hint("raise DYN_TCP_REQUEST_MAX_CONNECTIONS, or add an instance");
+        let limits = Limits { ..links.settings.limits };
+        let mut mux = Mux::new(Role::Acceptor, links.settings.prologue, theirs, limits, std::time::Instant::now());
+        mux.go_away(&PeerError::from(error));
+        let mut output = std::collections::VecDeque::new();
+        mux.take_output(&mut output);
+        for segment in output {
+            io.write_all(&segment).await.ok()?;
+        }
+        io.shutdown().await.ok()
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Connections over byte links: requests both ways, notifications, one link each.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::accept::{Accepting, Reception};
+use super::bytes::{Door, Links};
+use super::link::{MuxLink, Service};
+use crate::capability::TransportCapabilities;
+use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
+use crate::error::{Error, PeerError, Result, Retry};
+use crate::message::{Message, Request, RequestContext, Subject};
+use crate::plane::ReplyTo;
+use crate::stream::{ResponseSender, ResponseStream};
+use crate::target::{Target, TransportAddress};
+
+/// Requests of the peer that wait for [`Connection::receive`]; one more is refused.
+const MAX_WAITING: usize = 1024;
+
+/// Accepted connections that wait for [`Listener::accept`]; one more is closed.
+const MAX_BACKLOG: usize = 128;
+
+/// Connections of a byte transport.
+#[derive(Clone, Debug)]
+pub struct MuxTransport {
+    links: Links,
+    capabilities: TransportCapabilities,
+}
+
+impl MuxTransport {
+    /// Connections over `links` that claim `capabilities`.
+    pub fn new(links: Links, capabilities: TransportCapabilities) -> Self {
+        Self { links, capabilities }
+    }
+
+    fn info(&self, peer: &str) -> ConnectionInfo {
+        ConnectionInfo::new(self.links.transport.id(), peer, self.capabilities)
+    }
+}
+
+#[async_trait]
+impl Transport for MuxTransport {
+    async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>> {
+        let address = self.links.transport.address(target)?;
+        let inbox = Arc::new(Inbox::default());
+        let link = self.links.dial(&address, inbox.clone(), usize::MAX).await?;
+        Ok(Arc::new(MuxConnection { info: self.info(&address), link, inbox }))
+    }
+
+    async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
+        let address = self.links.transport.address(target)?;
+        let listener = self.links.transport.bind(Door::At(&address)).await?;
+        let (sender, receiver) = mpsc::channel(MAX_BACKLOG);
+        let lobby = Lobby { transport: self.clone(), sender };
+        let accepting = Accepting::start(self.links.clone(), listener, lobby);
+        Ok(Box::new(MuxListener { transport: self.clone(), accepting, receiver: tokio::sync::Mutex::new(receiver) }))
+    }
+}
+
+struct MuxListener {
+    transport: MuxTransport,
+    accepting: Accepting,
+    receiver: tokio::sync::Mutex<mpsc::Receiver<Arc<dyn Connection>>>,
+}
+
+#[async_trait]
+impl Listener for MuxListener {
+    fn local_address(&self) -> TransportAddress {
+        TransportAddress::new(self.transport.links.transport.id(), self.accepting.address())
+    }
+
+    async fn accept(&self) -> Result<Option<Arc<dyn Connection>>> {
+        Ok(self.receiver.lock().await.recv().await)
+    }
+}
+
+struct Lobby {
+    transport: MuxTransport,
+    sender: mpsc::Sender<Arc<dyn Connection>>,
+}
+
+impl Reception for Lobby {
+    fn service(&self) -> Arc<dyn Service> {
+        Arc::new(LobbyInbox(Arc::new(Inbox::default())))
+    }
+
+    fn welcome(&self, link: &Arc<MuxLink>, service: Arc<dyn Service>) {
+        let Some(inbox) = service.inbox() else { return };
+        let connection = MuxConnection { info: self.transport.info(link.peer()), link: link.clone(), inbox };
+        // A connection that nobody can take is dropped, which closes it.
+        let _ = self.sender.try_send(Arc::new(connection));
+    }
+}
+
+struct LobbyInbox(Arc<Inbox>);
+
+impl Service for LobbyInbox {
+    fn request(&self, link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+        self.0.request(link, request, reply_to, reply);
+    }
+
+    fn forward(&self, inbound: Inbound) {
+        self.0.forward(inbound);
+    }
+
+    fn inbox(&self) -> Option<Arc<Inbox>> {
+        Some(self.0.clone())
+    }
+}
+
+/// One logical connection on a link of its own. Drop closes it once its streams are over.
+struct MuxConnection {
+    info: ConnectionInfo,
+    link: Arc<MuxLink>,
+    inbox: Arc<Inbox>,
+}
+
+#[async_trait]
+impl Connection for MuxConnection {
+    fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    fn open(&self, request: Request) -> Result<ResponseStream> {
+        self.link.open(request, ReplyTo::Inline, None)
+    }
+
+    async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
+        self.link.notify(RequestContext::new(), subject.clone(), message).await
+    }
+
+    async fn receive(&self) -> Result<Option<Inbound>> {
+        tokio::select! {
+            biased;
+            inbound = self.inbox.next() => Ok(Some(inbound)),
+            () = self.link.closed() => Ok(None),
+        }
+    }
+
+    async fn close(&self, grace: Duration) -> Result<()> {
+        self.link.close_within(grace).await;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for MuxConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MuxConnection({:?})", self.link)
+    }
+}
+
+impl Drop for MuxConnection {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
+/// What the peer sent unasked and nobody has received yet.
+#[derive(Default)]
+pub struct Inbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// A notification's sender is closed when it is received: that is its sender's credit.
+    queue: VecDeque<(Inbound, Option<ResponseSender>)>,
+    receiver: Option<Waker>,
+}
+
+impl Inbox {
+    fn put(&self, inbound: Inbound, taken: Option<ResponseSender>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.queue.push_back((inbound, taken));
+        let receiver = waiting.receiver.take();
+        drop(waiting);
+        receiver.into_iter().for_each(Waker::wake);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).queue.len() >= MAX_WAITING
+    }
+
+    async fn next(&self) -> Inbound {
+        let (inbound, taken) = poll_fn(|cx| {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match waiting.queue.pop_front() {
+                Some(entry) => Poll::Ready(entry),
+                None => {
+                    waiting.receiver = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        taken.into_iter().for_each(ResponseSender::close);
+        inbound
+    }
+}
+
+impl Service for Inbox {
+    fn request(&self, _link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+        match reply_to {
+            // Not counted: each holds a stream of the link, of which there is a bounded number.
+            ReplyTo::Nothing => self.put(Inbound::Notification(request.subject, request.message), Some(reply)),
+            _ if self.is_full() => reply.fail(PeerError::from(
+                Error::overloaded(format!("{MAX_WAITING} requests wait to be received on this connection")).with_retry(Retry::Safe),
+            )),
+            ReplyTo::Inline => self.put(Inbound::Request(request, reply), None),
+            ReplyTo::To(_) => reply.fail(PeerError::from(Error::refused("a connection answers on its own link only"))),
+        }
+    }
+
+    fn forward(&self, inbound: Inbound) {
+        if !self.is_full() {
+            self.put(inbound, None);
+        }
+    }
+}

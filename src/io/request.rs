@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A request plane over byte links.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::accept::Accepting;
+use super::bytes::{Door, Links, STREAMS_PER_LINK};
+use super::link::{MuxLink, NoService, Service};
+use crate::dispatch::{Dispatch, launch};
+use crate::error::{Detail, Error, PeerError, Phase, Result, Retry};
+use crate::message::{Message, Request, Subject};
+use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlaneClient, RequestPlaneServer, ResponseConnectionInfo};
+use crate::pool::{Pool, PoolKey, PoolSettings};
+use crate::stream::ResponseSender;
+use crate::target::{TransportAddress, TransportId};
+use crate::telemetry::PoolMetrics;
+
+/// Sends requests over pooled links.
+pub struct MuxRequestClient {
+    transport: TransportId,
+    pool: Pool<MuxLink>,
+}
+
+impl MuxRequestClient {
+    /// A client whose links are pooled as `settings` say.
+    pub fn new(links: Links, settings: PoolSettings, metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static) -> Self {
+        let transport = links.transport.id();
+        Self { transport, pool: pool(links, settings, metrics) }
+    }
+}
+
+/// A pool of links that only ask.
+pub(super) fn pool(
+    links: Links,
+    settings: PoolSettings,
+    metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
+) -> Pool<MuxLink> {
+    Pool::new(settings, metrics, move |key: PoolKey| {
+        let links = links.clone();
+        Box::pin(async move { links.dial(&key.authority, Arc::new(NoService), STREAMS_PER_LINK).await })
+    })
+}
+
+/// The pool's key of an address.
+pub(super) fn key(transport: &TransportId, address: &str) -> PoolKey {
+    PoolKey { transport: transport.clone(), authority: address.to_owned(), security: String::new(), affinity: None }
+}
+
+#[async_trait]
+impl RequestPlaneClient for MuxRequestClient {
+    async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
+        let deadline = request.context.deadline;
+        let key = key(&self.transport, &to.address);
+        let lease = match self.pool.try_checkout(&key) {
+            Some(lease) => lease,
+            None => self.pool.checkout(&key, deadline).await?,
+        };
+        let link = lease.link().clone();
+        let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)))?;
+        if *reply_to == ReplyTo::Inline {
+            return Ok(Ack::Inline(stream));
+        }
+        let acknowledged = async {
+            match stream.next().await {
+                None => Ok(Ack::Accepted),
+                Some(Ok(message)) if message.body.is_empty() => Ok(Ack::Accepted),
+                Some(Ok(message)) => Ok(Ack::Located(ResponseConnectionInfo::from_text(message.text()?)?)),
+                Some(Err(error)) => Err(error),
+            }
+        };
+        acknowledged.await.map_err(|error| error.with_phase(Phase::Acknowledge))
+    }
+}
+
+/// Serves requests from one listener, which binds when the first endpoint is registered.
+pub struct MuxRequestServer {
+    links: Links,
+    router: Arc<Router>,
+    accepting: OnceCell<Accepting>,
+}
+
+impl MuxRequestServer {
+    /// A server of `links`.
+    pub fn new(links: Links) -> Self {
+        Self { links, router: Arc::default(), accepting: OnceCell::new() }
+    }
+
+    async fn accepting(&self) -> Result<&Accepting> {
+        self.accepting
+            .get_or_try_init(|| async {
+                let listener = self.links.transport.bind(Door::Requests).await?;
+                Ok(Accepting::start(self.links.clone(), listener, self.router.clone()))
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl RequestPlaneServer for MuxRequestServer {
+    async fn register_endpoint(&self, subject: Subject, dispatch: Dispatch) -> Result<EndpointGuard> {
+        let address = self.accepting().await?.address().to_owned();
+        self.router.add(subject.clone(), dispatch)?;
+        let router = Arc::downgrade(&self.router);
+        let address = TransportAddress::new(self.links.transport.id(), address);
+        Ok(EndpointGuard::new(address, move || {
+            if let Some(router) = router.upgrade() {
+                router.remove(&subject);
+            }
+        }))
+    }
+
+    async fn close(&self, grace: Duration) -> Result<()> {
+        if let Some(accepting) = self.accepting.get() {
+            accepting.close(grace).await;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Router(Mutex<HashMap<Subject, Dispatch>>);
+
+impl Router {
+    fn add(&self, subject: Subject, dispatch: Dispatch) -> Result<()> {
+        use std::collections::hash_map::Entry;
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subject) {
+            Entry::Occupied(entry) => Err(Error::config(format!("the endpoint {} is registered already", entry.key()))
+                .with_detail(Detail::AlreadyRegistered)),
+            Entry::Vacant(entry) => {
+                entry.insert(dispatch);
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&self, subject: &Subject) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
+    }
+
+    fn find(&self, subject: &Subject) -> Option<Dispatch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
+    }
+}
+
+impl Service for Router {
+    fn request(&self, _link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+        let Some(dispatch) = self.find(&request.subject) else {
+            let error = Error::no_service(format!("no endpoint {} is registered here", request.subject));
+            return reply.fail(PeerError::from(error.with_retry(Retry::Safe)));
+        };
+        if reply_to == ReplyTo::Inline {
+            return dispatch.launch(request, reply);
+        }
+        // Opening the answer may mean dialling: not on the link's driver.
+        tokio::spawn(acknowledge(dispatch, request, reply_to, reply));
+    }
+}
+
+async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, mut reply: ResponseSender) {
+    let accepting = dispatch.accept(request, &reply_to);
+    let accepted = tokio::select! {
+        accepted = accepting => accepted,
+        // The caller gave up before it had an answer: the half-open answer is dropped with the future.
+        _ = reply.stopped() => return reply.fail(PeerError::from(Error::cancelled("the caller went away"))),
+    };
+    match accepted {
+        Ok((ack, running)) => {
+            let body = match ack {
+                Ack::Located(info) => Bytes::from(info.to_text()),
+                Ack::Accepted | Ack::Inline(_) => Bytes::new(),
+            };
+            let told = reply.send(Message::new(body)).await;
+            reply.close();
+            match told {
+                Ok(()) => launch(running),
+                // A caller that never hears of its acknowledgement may ask elsewhere: do not run the handler twice.
+                Err(_) => drop(running),
+            }
+        }
+        Err(error) => reply.fail(PeerError::from(error)),
+    }
+}
+
+impl std::fmt::Debug for MuxRequestServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MuxRequestServer({})", self.links.transport.id())
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A response plane over byte links: the responder calls home.
+//!
+//! The caller listens and gives out a one-time token per answer; the responder leases a pooled link to the caller, opens a
+//! stream on it with the token and sends its items there.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use subtle::ConstantTimeEq;
+use tokio::sync::{OnceCell, oneshot};
+
+use super::accept::Accepting;
+use super::bytes::{Door, Links};
+use super::link::{MuxLink, Service};
+use super::request::{key, pool};
+use crate::error::{Error, PeerError, Phase, Result, Retry};
+use crate::message::RequestContext;
+use crate::plane::{Opened, Pending, PendingResponse, ResponseConnectionInfo, ResponsePlane};
+use crate::pool::{Pool, PoolKey, PoolSettings, PoolStats};
+use crate::proto::mux::Key;
+use crate::proto::open::TOKEN_LEN;
+use crate::stream::{Event, ResponseStream};
+use crate::target::TransportAddress;
+use crate::telemetry::PoolMetrics;
+
+/// Answers that may be awaited at once.
+const MAX_AWAITED: usize = 65_536;
+
+/// The name of the token in a [`ResponseConnectionInfo`]'s metadata.
+const TOKEN: &str = "token";
+
+/// Carries answers over pooled links from the responder to the caller.
+pub struct MuxResponsePlane {
+    links: Links,
+    server: OnceCell<StreamServer>,
+    pool: Pool<MuxLink>,
+    call_home_timeout: Duration,
+}
+
+impl MuxResponsePlane {
+    /// A plane whose links to callers are pooled as `settings` say. An answer must arrive within `call_home_timeout` of
+    /// its acknowledgement.
+    pub fn new(
+        links: Links,
+        settings: PoolSettings,
+        call_home_timeout: Duration,
+        metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
+    ) -> Self {
+        let pool = pool(links.clone(), settings, metrics);
+        Self { links, server: OnceCell::new(), pool, call_home_timeout }
+    }
+
+    /// How the pool of links to callers fares.
+    pub fn pool_stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    async fn server(&self) -> Result<&StreamServer> {
+        self.server
+            .get_or_try_init(|| async {
+                let listener = self.links.transport.bind(Door::Responses).await?;
+                let awaited = Arc::new(Awaited::default());
+                let accepting = Accepting::start(self.links.clone(), listener, awaited.clone());
+                Ok(StreamServer { accepting, awaited })
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl ResponsePlane for MuxResponsePlane {
+    async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
+        let server = self.server().await?;
+        let (place, arrival) = server.awaited.reserve(context.deadline)?;
+        let address = TransportAddress::new(self.links.transport.id(), server.accepting.address());
+        let mut reply_to = ResponseConnectionInfo::new(address, context);
+        reply_to.metadata.insert(TOKEN.to_owned(), to_hex(&place.token));
+        let pending = Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), timeout: self.call_home_timeout });
+        Ok(PendingResponse { reply_to, pending })
+    }
+
+    async fn create_response_stream(&self, context: &RequestContext, info: &ResponseConnectionInfo) -> Result<Opened> {
+        let token = info.metadata.get(TOKEN).and_then(|text| from_hex(text)).ok_or_else(|| {
+            Error::protocol(format!("the reply-to of {} lacks a token of 32 hexadecimal digits", info.context_id))
+        })?;
+        let key = key(&self.links.transport.id(), &info.address.address);
+        loop {
+            let lease = match self.pool.try_checkout(&key) {
+                Some(lease) => lease,
+                None => self.pool.checkout(&key, context.deadline).await?,
+            };
+            let (link, is_reused) = (lease.link().clone(), lease.is_reused());
+            match link.open_call_home(token, Some(Box::new(lease))) {
+                Ok(sender) => return Ok(Opened { sender, located: None }),
+                // A link that died in the pool: nothing was sent, a fresh one decides.
+                Err(error) if is_reused && error.retry() == Retry::Safe => {}
+                Err(error) => return Err(error.with_phase(Phase::Connect)),
+            }
+        }
+    }
+
+    async fn close(&self, grace: Duration) -> Result<()> {
+        self.pool.close();
+        if let Some(server) = self.server.get() {
+            server.accepting.close(grace).await;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for MuxResponsePlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MuxResponsePlane({})", self.links.transport.id())
+    }
+}
+
+/// The caller's listener.
+struct StreamServer {
+    accepting: Accepting,
+    awaited: Arc<Awaited>,
+}
+
+/// Answers that were asked for and did not come yet, by token.
+///
+/// The map's keyed hash leaves nothing to time but a full match, and that is compared in constant time.
+#[derive(Default)]
+struct Awaited(Mutex<HashMap<[u8; TOKEN_LEN], Waiting>>);
+
+struct Waiting {
+    deadline: Option<Instant>,
+    arrival: oneshot::Sender<ResponseStream>,
+}
+
+/// A reservation. Drop makes its token worthless.
+struct Place {
+    token: [u8; TOKEN_LEN],
+    awaited: Arc<Awaited>,
+}
+
+impl Awaited {
+    fn reserve(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
+        let mut token = [0; TOKEN_LEN];
+        getrandom::fill(&mut token)
+            .map_err(|error| Error::unexpected(format!("the system has no randomness for a token: {error}")))?;
+        let (arrival, arriving) = oneshot::channel();
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MAX_AWAITED {
+            return Err(Error::overloaded(format!("{MAX_AWAITED} answers are awaited already")).with_retry(Retry::Safe));
+        }
+        waiting.insert(token, Waiting { deadline, arrival });
+        drop(waiting);
+        Ok((Place { token, awaited: self.clone() }, arriving))
+    }
+
+    /// Takes the reservation: a token works once.
+    fn take(&self, token: &[u8; TOKEN_LEN]) -> Option<Waiting> {
+        let (known, waiting) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove_entry(token)?;
+        bool::from(known.ct_eq(token)).then_some(waiting)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+    }
+}
+
+impl Service for Awaited {
+    fn call_home(&self, link: &Arc<MuxLink>, key: Key, token: [u8; TOKEN_LEN]) {
+        match self.take(&token) {
+            // A caller that left meanwhile drops the stream, which cancels the responder.
+            Some(waiting) => drop(waiting.arrival.send(link.claim(key, waiting.deadline))),
+            None => {
+                tracing::debug!(target: "biplane::link", peer = link.peer(), "refused an answer with an unknown token");
+                let error = Error::refused("no answer is awaited under this token: it is unknown, used or expired");
+                link.refuse(key, &PeerError::from(error));
+            }
+        }
+    }
+}
+
+struct Arriving {
+    _place: Place,
+    stage: Stage,
+    timeout: Duration,
+}
+
+enum Stage {
+    Awaited(oneshot::Receiver<ResponseStream>),
+    /// It overtook the acknowledgement.
+    Here(ResponseStream, Option<Event>),
+    Lost,
+}
+
+impl Pending for Arriving {
+    fn resolve(self: Box<Self>, _located: Option<ResponseConnectionInfo>) -> Result<ResponseStream> {
+        let Self { _place: place, stage, timeout } = *self;
+        match stage {
+            Stage::Here(stream, None) => Ok(stream),
+            Stage::Here(stream, Some(event)) => Ok(stream.with_unread(event)),
+            Stage::Lost => Err(Error::closed("the answer was lost before its request was acknowledged")),
+            Stage::Awaited(mut arrival) => {
+                if let Ok(stream) = arrival.try_recv() {
+                    return Ok(stream);
+                }
+                Ok(ResponseStream::deferred(async move {
+                    let arrived = tokio::time::timeout(timeout, arrival).await;
+                    drop(place);
+                    match arrived {
+                        Ok(Ok(stream)) => Ok(stream),
+                        Ok(Err(_)) => Err(Error::closed("this runtime's listener for answers was closed")),
+                        Err(_) => Err(Error::timeout(format!(
+                            "the request was acknowledged, but its answer did not call home within {} s",
+                            timeout.as_secs_f32()
+                        ))
+                        .with_hint("check that the responder reaches this host; BIPLANE_ADVERTISE_HOST sets the name it is given")),
+                    }
+                }))
+            }
+        }
+    }
+
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            match &mut self.stage {
+                Stage::Awaited(arrival) => match std::task::ready!(std::pin::Pin::new(arrival).poll(cx)) {
+                    Ok(stream) => self.stage = Stage::Here(stream, None),
+                    Err(_) => {
+                        self.stage = Stage::Lost;
+                        return Poll::Ready(Error::closed("this runtime's listener for answers was closed"));
+                    }
+                },
+                Stage::Here(_, Some(_)) | Stage::Lost => return Poll::Pending,
+                Stage::Here(stream, unread) => match std::task::ready!(stream.poll_event(cx)) {
+                    Some(Ok(event)) => *unread = Some(event),
+                    Some(Err(error)) => {
+                        self.stage = Stage::Lost;
+                        return Poll::Ready(error);
+                    }
+                    // A clean end is no loss; `resolve` gives the ended stream on.
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+fn to_hex(token: &[u8; TOKEN_LEN]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*token))
+}
+
+fn from_hex(text: &str) -> Option<[u8; TOKEN_LEN]> {
+    let fits = text.len() == 2 * TOKEN_LEN && text.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
+}

@@ -17,6 +17,7 @@ use super::driver::{ByteStream, Driver};
 use super::link::{MuxLink, Service};
 use crate::config::Config;
 use crate::error::{Error, Phase, Result, Retry};
+use crate::pool::PoolSettings;
 use crate::proto::mux::{Limits, Mux, Role};
 use crate::proto::prologue::{self, Prologue};
 use crate::target::{Target, TransportId};
@@ -111,6 +112,17 @@ impl Links {
         Self { transport: Arc::new(transport), settings: LinkSettings::from_config(config) }
     }
 
+    /// How links that many requests share are pooled: the tcp section of `config`, for every byte transport. `hint` says
+    /// what to do when the pool is exhausted.
+    pub fn pool_settings(&self, config: &Config, hint: &'static str) -> PoolSettings {
+        PoolSettings {
+            config: config.tcp.pool.clone(),
+            leases_per_link: STREAMS_PER_LINK,
+            connect_timeout: self.settings.connect_timeout,
+            exhausted_hint: hint,
+        }
+    }
+
     /// Opens a link and starts its driver. Every error is safe to retry: nothing was asked yet.
     pub(super) async fn dial(&self, address: &str, service: Arc<dyn Service>, streams: usize) -> Result<Arc<MuxLink>> {
         let dialling = async {
@@ -159,7 +171,9 @@ pub(super) async fn shake_hands(io: &mut BoxedBytes, ours: &Prologue) -> Result<
             // What little came may tell who answers.
             let mut head = [0; prologue::LEN];
             head[..input.len()].copy_from_slice(&input);
-            let _ = if input.len() >= 4 { Prologue::decode(&head).map(|_| ())? };
+            let _ = if input.len() >= 4 {
+                Prologue::decode(&head).map(|_| ())?
+            };
             return Err(Error::connect("the peer closed the link before its prologue was complete"));
         }
     }

@@ -209,7 +209,8 @@ impl Service for Inbox {
             // Not counted: each holds a stream of the link, of which there is a bounded number.
             ReplyTo::Nothing => self.put(Inbound::Notification(request.subject, request.message), Some(reply)),
             _ if self.is_full() => reply.fail(PeerError::from(
-                Error::overloaded(format!("{MAX_WAITING} requests wait to be received on this connection")).with_retry(Retry::Safe),
+                Error::overloaded(format!("{MAX_WAITING} requests wait to be received on this connection"))
+                    .with_retry(Retry::Safe),
             )),
             ReplyTo::Inline => self.put(Inbound::Request(request, reply), None),
             ReplyTo::To(_) => reply.fail(PeerError::from(Error::refused("a connection answers on its own link only"))),

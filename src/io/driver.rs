@@ -291,7 +291,11 @@ fn advance(writing: &mut VecDeque<Bytes>, mut written: usize) {
 }
 
 /// One read into the spare room of `input`.
-fn poll_read_buf<Io: AsyncRead + Unpin>(io: &mut Io, input: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_read_buf<Io: AsyncRead + Unpin>(
+    io: &mut Io,
+    input: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     use tokio::io::AsyncReadExt;
     let mut read = std::pin::pin!(io.read_buf(input));
     read.as_mut().poll(cx)

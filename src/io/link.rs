@@ -84,7 +84,13 @@ pub(super) enum Park {
 }
 
 impl MuxLink {
-    pub(super) fn new(transport: TransportId, peer: String, mux: Mux, service: Arc<dyn Service>, streams: usize) -> Self {
+    pub(super) fn new(
+        transport: TransportId,
+        peer: String,
+        mux: Mux,
+        service: Arc<dyn Service>,
+        streams: usize,
+    ) -> Self {
         Self {
             transport,
             peer,
@@ -116,7 +122,12 @@ impl MuxLink {
     ///
     /// `lease` is kept until the stream is over on both ends. A streaming request's items are pumped by a task of their
     /// own: only this rare kind of request costs one.
-    pub fn open(self: &Arc<Self>, request: Request, reply_to: ReplyTo, lease: Option<Box<dyn Send>>) -> Result<ResponseStream> {
+    pub fn open(
+        self: &Arc<Self>,
+        request: Request,
+        reply_to: ReplyTo,
+        lease: Option<Box<dyn Send>>,
+    ) -> Result<ResponseStream> {
         let Request { subject, context, message, items } = request;
         let open = Open::Request { subject, context, reply_to };
         let key = self.with(|mux| {
@@ -134,7 +145,11 @@ impl MuxLink {
     }
 
     /// Opens the answer to a request that the peer made elsewhere.
-    pub fn open_call_home(self: &Arc<Self>, token: [u8; TOKEN_LEN], lease: Option<Box<dyn Send>>) -> Result<ResponseSender> {
+    pub fn open_call_home(
+        self: &Arc<Self>,
+        token: [u8; TOKEN_LEN],
+        lease: Option<Box<dyn Send>>,
+    ) -> Result<ResponseSender> {
         let key = self.with(|mux| {
             let key = mux.open_call_home(token)?;
             if let Some(lease) = lease {
@@ -352,10 +367,10 @@ impl Sink for MuxLink {
             Event::Inbound(Inbound::Notification(subject, message)) => {
                 self.with(|mux| mux.push_notification(key as Key, &subject, message))
             }
-            Event::Inbound(Inbound::Request(..)) => Err(Error::unsupported(
-                "a mux stream carries notifications back to its caller, not requests",
-            )
-            .with_hint("send the request on the connection")),
+            Event::Inbound(Inbound::Request(..)) => {
+                Err(Error::unsupported("a mux stream carries notifications back to its caller, not requests")
+                    .with_hint("send the request on the connection"))
+            }
         }
     }
 
@@ -397,15 +412,14 @@ impl Sink for MuxLink {
     }
 }
 
-impl Link for MuxLink {
+/// A pool holds links that their drivers hold too.
+impl Link for Arc<MuxLink> {
     fn is_usable(&self) -> bool {
-        let state = self.state();
-        state.mux.is_open() && !state.closing
+        MuxLink::is_usable(self)
     }
 
     fn has_room(&self) -> bool {
-        let state = self.state();
-        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link
+        MuxLink::has_room(self)
     }
 
     fn ping(&self) {
@@ -413,20 +427,37 @@ impl Link for MuxLink {
     }
 
     fn close(&self) {
-        self.state().closing = true;
-        self.with(|mux| mux.go_away(&PeerError::from(Error::closed("the peer is closing this link"))));
-        self.wake_driver();
+        MuxLink::close(self);
     }
 }
 
 impl MuxLink {
-    /// As [`Link::close`]: refuses new streams; the link ends when those that run are over.
+    /// Whether a new stream may be opened.
+    pub fn is_usable(&self) -> bool {
+        let state = self.state();
+        state.mux.is_open() && !state.closing
+    }
+
+    /// Whether another stream is better put here than on a further link.
+    pub fn has_room(&self) -> bool {
+        let state = self.state();
+        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link
+    }
+
+    /// Refuses new streams; the link ends when those that run are over.
     pub fn close(&self) {
-        Link::close(self);
+        self.state().closing = true;
+        self.with(|mux| mux.go_away(&PeerError::from(Error::closed("the peer is closing this link"))));
+        self.wake_driver();
     }
 
     /// Sends a message that has no answer; done when the peer took it.
-    pub async fn notify(self: &Arc<Self>, context: RequestContext, subject: crate::message::Subject, message: Message) -> Result<()> {
+    pub async fn notify(
+        self: &Arc<Self>,
+        context: RequestContext,
+        subject: crate::message::Subject,
+        message: Message,
+    ) -> Result<()> {
         let request = Request { subject, context, message, items: None };
         let mut taken = self.open(request, ReplyTo::Nothing, None)?;
         match taken.next().await {

@@ -24,12 +24,16 @@ use crate::telemetry::PoolMetrics;
 /// Sends requests over pooled links.
 pub struct MuxRequestClient {
     transport: TransportId,
-    pool: Pool<MuxLink>,
+    pool: Pool<Arc<MuxLink>>,
 }
 
 impl MuxRequestClient {
     /// A client whose links are pooled as `settings` say.
-    pub fn new(links: Links, settings: PoolSettings, metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static) -> Self {
+    pub fn new(
+        links: Links,
+        settings: PoolSettings,
+        metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
+    ) -> Self {
         let transport = links.transport.id();
         Self { transport, pool: pool(links, settings, metrics) }
     }
@@ -40,7 +44,7 @@ pub(super) fn pool(
     links: Links,
     settings: PoolSettings,
     metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
-) -> Pool<MuxLink> {
+) -> Pool<Arc<MuxLink>> {
     Pool::new(settings, metrics, move |key: PoolKey| {
         let links = links.clone();
         Box::pin(async move { links.dial(&key.authority, Arc::new(NoService), STREAMS_PER_LINK).await })
@@ -61,7 +65,7 @@ impl RequestPlaneClient for MuxRequestClient {
             Some(lease) => lease,
             None => self.pool.checkout(&key, deadline).await?,
         };
-        let link = lease.link().clone();
+        let link = Arc::clone(&lease);
         let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)))?;
         if *reply_to == ReplyTo::Inline {
             return Ok(Ack::Inline(stream));

@@ -38,7 +38,7 @@ const TOKEN: &str = "token";
 pub struct MuxResponsePlane {
     links: Links,
     server: OnceCell<StreamServer>,
-    pool: Pool<MuxLink>,
+    pool: Pool<Arc<MuxLink>>,
     call_home_timeout: Duration,
 }
 
@@ -80,7 +80,8 @@ impl ResponsePlane for MuxResponsePlane {
         let address = TransportAddress::new(self.links.transport.id(), server.accepting.address());
         let mut reply_to = ResponseConnectionInfo::new(address, context);
         reply_to.metadata.insert(TOKEN.to_owned(), to_hex(&place.token));
-        let pending = Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), timeout: self.call_home_timeout });
+        let pending =
+            Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), timeout: self.call_home_timeout });
         Ok(PendingResponse { reply_to, pending })
     }
 
@@ -94,7 +95,7 @@ impl ResponsePlane for MuxResponsePlane {
                 Some(lease) => lease,
                 None => self.pool.checkout(&key, context.deadline).await?,
             };
-            let (link, is_reused) = (lease.link().clone(), lease.is_reused());
+            let (link, is_reused) = (Arc::clone(&lease), lease.is_reused());
             match link.open_call_home(token, Some(Box::new(lease))) {
                 Ok(sender) => return Ok(Opened { sender, located: None }),
                 // A link that died in the pool: nothing was sent, a fresh one decides.

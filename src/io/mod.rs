@@ -8,6 +8,7 @@
 mod accept;
 pub mod advertise;
 pub mod bind;
+pub mod buffer;
 mod bytes;
 mod connection;
 mod driver;

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One target of a pool: its [`Core`] behind a lock, and the hands that carry out what the core asks for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::core::{Cause, Core, Counts, Effects, Grant, Origin, Refusal, Ticket};
+use super::lease::Lease;
+use super::shared::Common;
+use super::{LOG, Link, PoolKey, dial};
+use crate::error::{Detail, Error, Phase, Result, Retry};
+use crate::telemetry::PoolMetrics;
+
+pub(super) struct Slot<L: Link> {
+    key: PoolKey,
+    metrics: PoolMetrics,
+    common: Arc<Common<L>>,
+    state: Mutex<State<L>>,
+}
+
+struct State<L: Link> {
+    core: Core<L, Waiter<L>>,
+    /// What the gauges were last set to: active, idle.
+    shown: (usize, usize),
+    /// Where the last checkout ran. A lease may come back on a thread that has no runtime, and the next waiter's dial
+    /// must start somewhere.
+    runtime: Option<Handle>,
+}
+
+/// A lease that nobody collects returns itself: dropping a checkout at any point needs no further care.
+type Waiter<L> = oneshot::Sender<Result<Lease<L>>>;
+
+impl<L: Link> Slot<L> {
+    pub(super) fn new(key: PoolKey, common: Arc<Common<L>>) -> Self {
+        let metrics = (common.metrics)(&key);
+        let core = Core::new(common.limits.clone());
+        Self { key, metrics, common, state: Mutex::new(State { core, shown: (0, 0), runtime: None }) }
+    }
+
+    pub(super) fn try_checkout(self: &Arc<Self>) -> Option<Lease<L>> {
+        let grant = self.act(Core::try_checkout)?;
+        // No clock is read here: what the histogram's first bucket holds is "at once".
+        self.metrics.acquired(Duration::ZERO);
+        Some(self.lease(grant))
+    }
+
+    /// Waits in line. `joined` is called once the slot has a reason to be looked after.
+    pub(super) async fn checkout(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        joined: impl FnOnce(),
+    ) -> Result<Lease<L>> {
+        let runtime = Handle::try_current()
+            .map_err(|error| Error::unexpected("a lease was asked for outside a Tokio runtime").with_source(error))?;
+        let started = tokio::time::Instant::now();
+        let until = deadline.map_or_else(|| self.common.until(started), tokio::time::Instant::from_std);
+        if until <= started {
+            return Err(self.too_late(true));
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.state().runtime = Some(runtime);
+        let ticket = self.act(|core| core.checkout(sender)).map_err(|refusal| self.refused(refusal))?;
+        let place = Place { slot: self, ticket };
+        joined();
+        match tokio::time::timeout_at(until, receiver).await {
+            Ok(Ok(outcome)) => {
+                self.metrics.acquired(started.elapsed());
+                outcome
+            }
+            Ok(Err(_)) => Err(self.refused(Refusal::Closed)),
+            Err(_) => Err(self.too_late(place.leave())),
+        }
+    }
+
+    pub(super) fn checkin(self: &Arc<Self>, index: usize, discarded: bool) {
+        self.act(|core| core.checkin(index, discarded));
+    }
+
+    pub(super) fn connected(self: &Arc<Self>, link: L) {
+        // Without randomness lifetimes are not jittered; nothing else depends on it.
+        let random = getrandom::u64().unwrap_or(0);
+        let now = tokio::time::Instant::now().into_std();
+        self.metrics.created();
+        self.act(|core| core.connected(Arc::new(link), now, random));
+    }
+
+    pub(super) fn failed(self: &Arc<Self>, error: &Error) {
+        let victims = self.act(Core::failed);
+        tracing::debug!(target: LOG, key = %self.name(), waiters = victims.len(), %error, "dial failed");
+        self.fail(victims, error);
+    }
+
+    /// Evicts, serves, pings, refills. Returns whether somebody waits.
+    pub(super) fn expire(self: &Arc<Self>, now: Instant) -> bool {
+        self.act(|core| {
+            core.expire(now);
+            core.has_waiters()
+        })
+    }
+
+    pub(super) fn close(self: &Arc<Self>) {
+        let victims = self.act(Core::close);
+        self.fail(victims, &self.refused(Refusal::Closed));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state().core.is_empty()
+    }
+
+    pub(super) fn is_dormant(&self) -> bool {
+        self.state().core.is_dormant()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().core.counts()
+    }
+
+    pub(super) fn gauges(&self) -> (usize, usize) {
+        self.state().core.gauges()
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common<L>> {
+        &self.common
+    }
+
+    pub(super) fn key(&self) -> &PoolKey {
+        &self.key
+    }
+
+    /// For logs: who and where, never the session.
+    pub(super) fn name(&self) -> impl fmt::Display {
+        Name(&self.key)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<L>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the core, shows the gauges, and carries out what follows after the lock is gone: links, wakers and dials
+    /// are other people's code.
+    fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<L, Waiter<L>>) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.core);
+        let effects = state.core.take_effects();
+        let (active, idle) = state.core.gauges();
+        if state.shown != (active, idle) {
+            state.shown = (active, idle);
+            // Under the lock, or an older figure could overwrite a newer one.
+            self.metrics.set(active, idle);
+        }
+        let runtime = effects.as_ref().and_then(|_| state.runtime.clone());
+        drop(state);
+        if let Some(effects) = effects {
+            self.carry_out(effects, runtime);
+        }
+        result
+    }
+
+    fn carry_out(self: &Arc<Self>, effects: Effects<L, Waiter<L>>, runtime: Option<Handle>) {
+        let Effects { evicted, grants, pings, dials } = effects;
+        for (link, cause) in evicted {
+            self.evict(&link, cause);
+        }
+        for (waiter, grant) in grants {
+            // A waiter that left at this moment drops the lease, which thereby returns to the next in line.
+            let _ = waiter.send(Ok(self.lease(grant)));
+        }
+        for link in pings {
+            link.ping();
+        }
+        for _ in 0..dials {
+            dial::start(self, runtime.as_ref());
+        }
+    }
+
+    fn evict(&self, link: &Arc<L>, cause: Cause) {
+        if cause == Cause::Unusable {
+            self.metrics.validation_failure();
+        }
+        tracing::debug!(target: LOG, key = %self.name(), ?cause, "evict");
+        link.close();
+    }
+
+    fn lease(self: &Arc<Self>, grant: Grant<L>) -> Lease<L> {
+        if grant.origin != Origin::Dialled {
+            self.metrics.reused();
+        }
+        Lease::new(Arc::clone(self), grant)
+    }
+
+    fn fail(&self, waiters: Vec<Waiter<L>>, error: &Error) {
+        for waiter in waiters {
+            let _ = waiter.send(Err(error.duplicate()));
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Closed => self.about(Error::closed("the pool of links is closed")),
+            Refusal::TooManyWaiting => self.exhausted(format!(
+                "all {} links are in use and {} leases wait for them",
+                self.common.limits.max_links, self.common.limits.max_waiting
+            )),
+        }
+    }
+
+    /// The deadline passed, during a dial or in line behind the limit.
+    fn too_late(&self, dialling: bool) -> Error {
+        if dialling {
+            return self.about(
+                Error::timeout("the deadline passed before a link was established")
+                    .with_detail(Detail::DeadlineExceeded { items_seen: 0 }),
+            );
+        }
+        self.exhausted(format!("all {} links were in use until the deadline", self.common.limits.max_links))
+    }
+
+    fn exhausted(&self, message: String) -> Error {
+        let limit = self.common.limits.max_links as u64;
+        let error = Error::overloaded(message).with_hint(self.common.exhausted_hint);
+        self.about(error.with_detail(Detail::ConnectionLimit { limit }))
+    }
+
+    /// What all errors of a checkout say. None of them sent anything.
+    fn about(&self, error: Error) -> Error {
+        error
+            .with_retry(Retry::Safe)
+            .with_phase(Phase::Connect)
+            .with_transport(&self.key.transport)
+            .with_target(&self.key.authority)
+    }
+}
+
+/// A place in line, left when it is dropped.
+struct Place<'a, L: Link> {
+    slot: &'a Arc<Slot<L>>,
+    ticket: Ticket,
+}
+
+impl<L: Link> Place<'_, L> {
+    /// Returns whether a dial was under way for this place, or a lease on its way to it.
+    fn leave(&self) -> bool {
+        self.slot.act(|core| core.cancel(self.ticket)).is_none_or(|(_, covered)| covered)
+    }
+}
+
+impl<L: Link> Drop for Place<'_, L> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+struct Name<'a>(&'a PoolKey);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.transport, self.0.authority)
+    }
+}

@@ -5,6 +5,8 @@ pub mod balance;
 pub mod file;
 pub mod mem;
 mod record;
+#[cfg(test)]
+mod samples;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +18,8 @@ use tokio::sync::watch;
 use crate::capability::TransportCapabilities;
 use crate::error::Result;
 use crate::target::{ServiceName, TransportAddress, TransportId};
+
+pub use self::record::MAX_SIZE as MAX_RECORD_SIZE;
 
 /// One process that serves one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,16 +94,23 @@ pub type Watch = watch::Receiver<Arc<[Instance]>>;
 /// Publishes and finds instances.
 #[async_trait]
 pub trait Discovery: Send + Sync + 'static {
-    /// Publishes `instance` until the guard is dropped or the process dies.
+    /// Publishes `instance` until the guard is dropped or the process dies. A second record of the same name and instance
+    /// id is refused while the first one lives.
     async fn put(&self, instance: Instance) -> Result<LeaseGuard>;
 
     /// The instances of one service. The first value is there when this returns.
     async fn watch(&self, name: &ServiceName) -> Result<Watch>;
 
+    /// The instances of one service as they are now, for a caller that found none it could use: a [`Watch`] may lag behind
+    /// by as long as the backend needs to notice. May do I/O.
+    async fn refresh(&self, name: &ServiceName) -> Result<Arc<[Instance]>> {
+        Ok(self.list().await?.into_iter().filter(|instance| instance.name == *name).collect())
+    }
+
     /// All instances of all services.
     async fn list(&self) -> Result<Vec<Instance>>;
 
-    /// Changes the weight of a published instance, whoever published it. Says whether there is such an instance.
+    /// Changes the weight (0 to 100) of a published instance, whoever published it. Says whether there is such an instance.
     async fn set_weight(&self, name: &ServiceName, instance_id: u64, weight: u8) -> Result<bool>;
 }
 

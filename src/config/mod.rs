@@ -3,12 +3,15 @@
 //!
 //! Layers, later wins: `config/default.toml` (embedded), a file, the environment, code. Every problem of all layers is
 //! reported at once. The tree is what remains after parsing: an illegal combination has no representation here.
+//!
+//! The way of a value: `env` and `keys` say which keys there are, `layer` reads one layer against them, `load` merges
+//! the layers and remembers where each value came from, `raw` turns the merged tree into [`Config`].
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -16,8 +19,21 @@ use crate::target::TransportId;
 
 mod document;
 mod env;
+mod file;
+mod keys;
+mod kind;
+mod layer;
 mod load;
+mod problem;
+mod raw;
+mod sections;
 pub mod units;
+
+pub use document::document;
+pub use env::variables;
+pub use kind::{EnvKind, EnvVar};
+pub use load::{Inputs, Loaded, Setting, Source, load};
+pub use sections::Sections;
 
 /// The effective configuration of one runtime.
 #[derive(Clone, Debug)]
@@ -40,6 +56,8 @@ pub struct Config {
     pub discovery: DiscoveryConfig,
     /// Balancing over the instances of a service.
     pub balance: Balance,
+    /// What the program logs: a `tracing` filter. `RUST_LOG`.
+    pub log: String,
     /// `/health`, `/live`, `/metrics`.
     pub system: SystemConfig,
     /// The tcp planes.
@@ -47,20 +65,25 @@ pub struct Config {
     /// The http planes.
     pub http: HttpConfig,
     /// Sections of transports that the core does not know, by id.
-    pub plugins: BTreeMap<String, config::Value>,
+    pub plugins: Sections,
 }
 
 impl Config {
+    /// What holds where nobody said anything: the embedded defaults and nothing else. An error means that this crate was
+    /// built with a broken `config/default.toml`.
+    pub fn defaults() -> Result<Self> {
+        load(Inputs::default(), &[]).map(|loaded| loaded.config)
+    }
+
     /// The section `[transport.<id>]`, parsed; an absent one is parsed from nothing.
+    ///
+    /// Durations are text (`"30s"`), read by [`units::deserialize_duration`]; sizes, ports and whole numbers are numbers;
+    /// lists are lists of strings. What is wrong is told without the value, which may be a secret.
     pub fn section<T: DeserializeOwned>(&self, id: &str) -> Result<T> {
-        let value = self
-            .plugins
-            .get(id)
-            .cloned()
-            .unwrap_or_else(|| config::Value::from(config::Map::<String, config::Value>::new()));
-        value
-            .try_deserialize()
-            .map_err(|error| Error::config(format!("the section [transport.{id}] is malformed")).with_source(error))
+        self.plugins.parse(id).map_err(|reason| {
+            Error::config(format!("the section [transport.{id}] is malformed: {reason}"))
+                .with_hint("docs/configuration.md lists the keys that a transport takes")
+        })
     }
 }
 
@@ -86,7 +109,7 @@ pub struct Limits {
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// The address to bind, not the one to publish.
+    /// The address to bind, not the one to publish. An IPv6 address stands without brackets.
     pub host: String,
     /// The port.
     pub port: Port,
@@ -139,7 +162,8 @@ pub struct DiscoveryConfig {
 }
 
 /// How a caller chooses among the instances of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// By weight, in turn.
     RoundRobin,
@@ -181,13 +205,13 @@ pub struct TcpConfig {
 pub struct HttpConfig {
     /// `DYN_HTTP_RPC_HOST`, `_PORT`
     pub request: Bind,
-    /// `DYN_HTTP_RPC_ROOT_PATH`, with a leading and without a trailing slash.
+    /// `DYN_HTTP_RPC_ROOT_PATH`, with a leading and without a trailing slash; empty for the root.
     pub request_root: String,
     /// To the acknowledgement. `DYN_HTTP_REQUEST_TIMEOUT`
     pub request_timeout: Duration,
     /// `DYN_HTTP_RESPONSE_HOST`, `_PORT`
     pub response: Bind,
-    /// `DYN_HTTP_RESPONSE_ROOT_PATH`, with a leading and without a trailing slash.
+    /// `DYN_HTTP_RESPONSE_ROOT_PATH`, with a leading and without a trailing slash; empty for the root.
     pub response_root: String,
     /// `DYN_HTTP_RESPONSE_STREAM_FORMAT`
     pub response_format: StreamFormat,
@@ -200,7 +224,8 @@ pub struct HttpConfig {
 }
 
 /// How items of an answer are written into an HTTP body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StreamFormat {
     /// `text/event-stream`
     #[default]
@@ -212,66 +237,15 @@ pub enum StreamFormat {
 }
 
 /// What our caller speaks on the http planes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum HttpVersion {
     /// HTTP/1.1
+    #[serde(rename = "1.1")]
     Http1,
     /// HTTP/2, with prior knowledge in clear text.
+    #[serde(rename = "2")]
     #[default]
     Http2,
-}
-
-/// One row of the variable table.
-#[derive(Clone, Copy, Debug)]
-pub struct EnvVar {
-    /// The variable.
-    pub name: &'static str,
-    /// The path in the configuration tree, dotted.
-    pub path: &'static str,
-    /// What values it takes.
-    pub kind: EnvKind,
-    /// The default, as text for the documents; empty means unset.
-    pub default: &'static str,
-    /// One sentence for the documents and `biplane config --list`.
-    pub doc: &'static str,
-    /// Never shown.
-    pub secret: bool,
-}
-
-/// What values a variable takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvKind {
-    /// Any text.
-    Text,
-    /// 1/0, true/false, yes/no, on/off.
-    Bool,
-    /// A whole number within bounds, both included.
-    Int {
-        /// Least.
-        min: u64,
-        /// Most.
-        max: u64,
-    },
-    /// A whole number of seconds, or `30s`, `5m`, `1h`, `250ms`.
-    Seconds,
-    /// `250ms`, `30s`, `5m`, `1h`; a bare number is seconds.
-    Duration,
-    /// `16MiB`, `64KiB`, `1GB`, or bytes.
-    Size,
-    /// A port.
-    Port,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// The id of something registered.
-    Transport(crate::plane::PlaneType),
-    /// Several, separated by commas.
-    Transports(crate::plane::PlaneType),
-    /// A path in the file system.
-    Path,
-    /// A host name or an address.
-    Host,
-    /// A path of a URL.
-    UrlPath,
 }
 
 /// Whether `host` binds every address and so may not be published.

@@ -67,7 +67,7 @@ impl Reader<'_> {
                 self.problems.add(source.place(path), None, refusal);
             }
             (Place::Foreign, kind) => self.foreign(layer, path.clone(), kind, source.clone()),
-            (Place::Unknown, _) => self.problems.add(source.place(path), None, self.keys.unknown(path)),
+            (Place::Unknown, _) => self.unknown(path, source),
         }
     }
 }
@@ -100,6 +100,9 @@ fn without_excerpt(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::Keys;
+    use crate::config::kind::Known;
+    use crate::config::problem::Problems;
 
     #[test]
     fn a_syntax_error_is_told_without_its_line() {
@@ -107,6 +110,18 @@ mod tests {
         let text = without_excerpt(&error.to_string());
         assert!(text.contains("line 2") && !text.contains("s3cret"), "{text}");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_hundred_thousand_unknown_keys_are_one_short_error() {
+        let keys = Keys::new(&[]).unwrap();
+        let mut problems = Problems::default();
+        let text: String = (0..100_000).map(|number| format!("k{number} = 1\n")).collect();
+        let mut reader = Reader { keys: &keys, known: Known::Any, problems: &mut problems };
+        let layer = reader.toml(&text, &Source::File("x.toml".into()));
+        assert!(layer.iter().next().is_none());
+        let error = problems.into_result().unwrap_err().to_string();
+        assert!(error.contains("100000 problems") && error.len() < 10_000, "{error}");
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl<'a> Keys<'a> {
         if let Some(key) = self.all.iter().find(|key| key.path == path) {
             return Place::Key(key);
         }
+        if self.all.iter().any(|key| path.starts_with(&key.path)) {
+            return Place::Unknown;
+        }
         let prefix = |key: &Key| key.path.len() > path.len() && key.path.starts_with(path);
         match path {
             [transport, id, rest @ ..] if transport == "transport" && self.plugins.contains(id.as_str()) => {
@@ -96,7 +99,9 @@ impl<'a> Keys<'a> {
     /// Why a path is refused, and what it was meant to be.
     pub(super) fn unknown(&self, path: &[String]) -> Refusal {
         match path {
-            [transport, id, ..] if transport == "transport" && !OWN.contains(&id.as_str()) => {
+            [transport, id, ..]
+                if transport == "transport" && !OWN.contains(&id.as_str()) && !self.plugins.contains(id.as_str()) =>
+            {
                 let ids: Vec<&str> = OWN.into_iter().chain(self.plugins.iter().copied()).collect();
                 let refusal = Refusal::expected(format!(
                     "the section of a registered transport (registered: {})",

@@ -74,7 +74,7 @@ impl Reader<'_> {
                     None,
                     Refusal::expected("the path of a key").hint(format!("name one key of [{dotted}]")),
                 ),
-                Place::Unknown => self.problems.add(Source::Code.place(&path), None, self.keys.unknown(&path)),
+                Place::Unknown => self.unknown(&path, &Source::Code),
             }
         }
         layer
@@ -113,8 +113,19 @@ impl Reader<'_> {
         if matches!(&value, ValueKind::String(text) if text.is_empty()) {
             return;
         }
+        let nested = |other: &Path| other.len() != path.len() && (other.starts_with(&path) || path.starts_with(other));
+        if let Some(other) = layer.0.keys().find(|other| nested(other)) {
+            let refusal = Refusal::expected("a value or a section, not both").hint(format!("see {}", join(other)));
+            return self.problems.add(source.place(&path), None, refusal);
+        }
         let value = Value::new(Some(&source.to_string()), value);
         layer.insert(path, Entry { value, shown: "(set)".to_owned(), source });
+    }
+
+    pub(super) fn unknown(&mut self, path: &[String], source: &Source) {
+        // Advice costs a comparison with every key, and a file may hold a hundred thousand that are unknown.
+        let refusal = if self.problems.is_full() { Refusal::expected("a known key") } else { self.keys.unknown(path) };
+        self.problems.add(source.place(path), None, refusal);
     }
 }
 
@@ -160,5 +171,58 @@ fn plant(tree: &mut Map<String, Value>, path: &[String], value: &Value) {
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} from {}", self.shown, self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::kind::{EnvKind, EnvVar};
+    use crate::registry::TransportRegistration;
+
+    const ENV: &[EnvVar] =
+        &[EnvVar::new("ACME_PORT", "transport.acme.fast.port", EnvKind::Port, "", "A port of an id with a dot.")];
+    const ROWS: &[TransportRegistration] = &[
+        TransportRegistration::request("acme", |_| Err(crate::Error::unsupported("a name only"))),
+        TransportRegistration::request("acme.fast", |_| Err(crate::Error::unsupported("a name only"))).env(ENV),
+    ];
+
+    fn read(pairs: &[(&str, &str)]) -> (Layer, Result<(), String>) {
+        let keys = Keys::new(ROWS).unwrap();
+        let mut problems = Problems::default();
+        let pairs: Vec<_> = pairs.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        let layer = Reader { keys: &keys, known: Known::Only(ROWS), problems: &mut problems }.code(&pairs);
+        (layer, problems.into_result().map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn an_id_with_a_dot_is_one_segment() {
+        let (layer, problems) = read(&[("transport.acme.fast.port", "7"), ("transport.acme.fast.extra.x", "y")]);
+        problems.unwrap();
+        let tree = config::Source::collect(&layer).unwrap();
+        let transport = tree["transport"].clone().into_table().unwrap();
+        let section = transport["acme.fast"].clone().into_table().unwrap();
+        assert_eq!(section["port"].clone().into_uint().unwrap(), 7);
+        assert_eq!(section["extra"].clone().into_table().unwrap()["x"].clone().into_string().unwrap(), "y");
+        assert_eq!(layer.iter().next().map(|(path, _)| join(path)).unwrap(), "transport.\"acme.fast\".extra.x");
+    }
+
+    #[test]
+    fn a_path_is_a_value_or_a_section() {
+        let (_, problems) = read(&[("transport.acme.x", "1"), ("transport.acme.x.y", "2")]);
+        assert!(problems.unwrap_err().contains("not both"));
+        for path in
+            ["transport.acme.fast.port.x", "limits", "transport.acme", "", "..", "strict.x", "transport.tcp.pool"]
+        {
+            let (layer, problems) = read(&[(path, "1")]);
+            assert!(problems.is_err() && layer.iter().next().is_none(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_later_of_two_wins() {
+        let (layer, problems) = read(&[("balance", "random"), ("balance", "round-robin")]);
+        problems.unwrap();
+        assert_eq!(layer.get(&["balance".to_owned()]).unwrap().shown, "round-robin");
     }
 }

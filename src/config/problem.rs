@@ -86,6 +86,11 @@ impl Problems {
         self.spoiled.iter().any(|spoiled| spoiled == path)
     }
 
+    /// Whether a further problem is counted only, so that looking for advice would be in vain.
+    pub(super) fn is_full(&self) -> bool {
+        self.all.len() >= LISTED
+    }
+
     /// `Ok` if there are none. One problem is one line; several are a line each, below a line that counts them, because
     /// an operator works through them as a list.
     pub(super) fn into_result(self) -> Result<(), Error> {

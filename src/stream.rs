@@ -21,6 +21,7 @@ use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
 mod pipe;
+pub(crate) mod roster;
 
 pub use pipe::pipe;
 

@@ -319,7 +319,7 @@ impl Source for Tracked {
             Some(forward) => forward(inbound),
             None => {
                 if let Stage::Open(stream) = &self.state().stage {
-                    stream.source.forward(stream.key, inbound);
+                    stream.forward(inbound);
                 }
             }
         }

@@ -21,6 +21,7 @@ use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
 mod pipe;
+pub(crate) mod roster;
 
 pub use pipe::pipe;
 
@@ -153,6 +154,11 @@ impl ResponseStream {
     /// Items that have been read.
     pub fn items_seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Hands an [`Inbound`] that the reader did not ask for to whoever receives on the stream's connection.
+    pub(crate) fn forward(&self, inbound: Inbound) {
+        self.source.forward(self.key, inbound);
     }
 
     /// [`Self::next`] as a poll.

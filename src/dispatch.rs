@@ -15,13 +15,17 @@ use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
 use crate::plane::{Ack, Handler, Opened, ReplyTo, ResponsePlanes};
 use crate::stream::{ResponseSender, Supervisor, pipe};
+use crate::telemetry::{InFlight, PlaneMetrics};
 
 /// Hands requests to a handler. A request server gets one per endpoint and clones it freely.
 ///
 /// Three doors: [`launch`](Self::launch) for answers on the request's own link, [`accept`](Self::accept) where a reply-to
 /// came with the request, and [`run`](Self::run) for whoever wants to poll the handler itself.
 #[derive(Clone)]
-pub struct Dispatch(Arc<Inner>);
+pub struct Dispatch {
+    inner: Arc<Inner>,
+    metrics: PlaneMetrics,
+}
 
 struct Inner {
     handler: Arc<dyn Start>,
@@ -51,18 +55,19 @@ impl Default for DispatchLimits {
 impl Dispatch {
     /// Requests go to `handler`, answers to the planes that `planes` knows.
     pub fn new(handler: impl Handler, planes: Arc<dyn ResponsePlanes>, limits: DispatchLimits) -> Self {
-        Self(Arc::new(Inner {
-            handler: Arc::new(handler),
-            planes,
-            limits,
-            in_flight: AtomicUsize::new(0),
-            idle: Notify::new(),
-        }))
+        let inner =
+            Inner { handler: Arc::new(handler), planes, limits, in_flight: AtomicUsize::new(0), idle: Notify::new() };
+        Self { inner: Arc::new(inner), metrics: PlaneMetrics::default() }
+    }
+
+    /// The same endpoint, with its limits in common, for a transport whose requests count under `metrics`.
+    pub fn metered(&self, metrics: PlaneMetrics) -> Self {
+        Self { inner: self.inner.clone(), metrics }
     }
 
     /// The limits.
     pub fn limits(&self) -> &DispatchLimits {
-        &self.0.limits
+        &self.inner.limits
     }
 
     /// Runs the handler, its answer going to `reply`. Polls it once in place: a handler that is ready costs no task.
@@ -73,12 +78,12 @@ impl Dispatch {
     /// The handler as a future that never fails: what goes wrong is told to the caller.
     pub fn run(&self, request: Request, reply: ResponseSender) -> Running {
         let supervisor = reply.supervise();
-        let admitted = Admission::try_new(&self.0);
+        let admitted = Admission::try_new(&self.inner);
         let deadline = request.context.deadline;
         let (state, admission) = match admitted {
             Ok(admission) => {
                 // The call itself may panic: `handle` is an ordinary function that returns a future.
-                let call = AssertUnwindSafe(|| self.0.handler.clone().start(request, reply));
+                let call = AssertUnwindSafe(|| self.inner.handler.clone().start(request, reply));
                 match std::panic::catch_unwind(call) {
                     Ok(future) => (State::Running(future), Some(admission)),
                     Err(_) => (State::Refused(panicked()), Some(admission)),
@@ -86,7 +91,14 @@ impl Dispatch {
             }
             Err(error) => (State::Refused(PeerError::from(error)), None),
         };
-        Running { state, supervisor: Some(supervisor), deadline, timer: None, _admission: admission }
+        Running {
+            state,
+            supervisor: Some(supervisor),
+            deadline,
+            timer: None,
+            metrics: self.metrics.begin(),
+            _admission: admission,
+        }
     }
 
     /// Opens the response stream that `reply_to` names and returns the acknowledgement to send, and the handler to run
@@ -97,7 +109,7 @@ impl Dispatch {
         let Opened { sender, located } = match reply_to {
             ReplyTo::To(info) => self.open(&request.context, info).await?,
             ReplyTo::Inline | ReplyTo::Nothing => {
-                let (sender, stream) = pipe(self.0.limits.credit, self.0.limits.max_message_size);
+                let (sender, stream) = pipe(self.inner.limits.credit, self.inner.limits.max_message_size);
                 let running = self.run(request, sender);
                 return Ok(match reply_to {
                     ReplyTo::Nothing => {
@@ -116,7 +128,7 @@ impl Dispatch {
     }
 
     async fn open(&self, context: &RequestContext, info: &crate::plane::ResponseConnectionInfo) -> Result<Opened> {
-        let plane = self.0.planes.response_plane(&info.address.transport)?;
+        let plane = self.inner.planes.response_plane(&info.address.transport)?;
         plane
             .create_response_stream(context, info)
             .await
@@ -126,14 +138,14 @@ impl Dispatch {
 
     /// Handlers that run now.
     pub fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::Acquire)
+        self.inner.in_flight.load(Ordering::Acquire)
     }
 
     /// Waits until no handler runs, at most `grace`. Says whether it came to that.
     pub async fn drained(&self, grace: Duration) -> bool {
         let until = tokio::time::Instant::now() + grace;
         loop {
-            let idle = self.0.idle.notified();
+            let idle = self.inner.idle.notified();
             if self.in_flight() == 0 {
                 return true;
             }
@@ -185,11 +197,15 @@ pub struct Running {
     supervisor: Option<Supervisor>,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    metrics: InFlight,
     _admission: Option<Admission>,
 }
 
 impl Running {
     fn settle(&mut self, outcome: Result<(), PeerError>) -> Poll<()> {
+        if let Err(error) = &outcome {
+            self.metrics.fail(error.kind());
+        }
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.settle(outcome);
         }

@@ -32,5 +32,6 @@ pub use crate::message::{
     ControlMessage, Headers, Message, Request, RequestContext, RequestId, SessionId, Subject, TraceContext,
 };
 pub use crate::plane::{Handler, PlaneType, handler_fn};
+pub use crate::runtime::{Biplane, Service, Serving};
 pub use crate::stream::{Event, ResponseSender, ResponseStream};
 pub use crate::target::{ServiceName, Target, TransportAddress, TransportId};

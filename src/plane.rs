@@ -20,7 +20,7 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::message::{Request, RequestContext, Subject};
 use crate::stream::{ResponseSender, ResponseStream};
-use crate::target::{TransportAddress, TransportId};
+use crate::target::{Target, TransportAddress, TransportId};
 
 /// The four kinds of things that a registry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -163,6 +163,12 @@ pub trait RequestPlaneClient: Send + Sync + 'static {
     ///
     /// An error's [`Retry`](crate::Retry) says whether the request may have run. Cancel-safe: a dropped future cancels.
     async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack>;
+
+    /// The address and the subject that a URL means, in the transport's own form. Provided: `host:port`, and the path as
+    /// subject. A subject of `None` leaves it to the caller.
+    fn locate(&self, target: &Target) -> Result<(String, Option<Subject>)> {
+        Ok((target.authority()?, target.subject()?))
+    }
 }
 
 /// Receives requests. Binds when the first endpoint is registered.

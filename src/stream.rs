@@ -156,11 +156,6 @@ impl ResponseStream {
         self.seen
     }
 
-    /// Hands an [`Inbound`] that the reader did not ask for to whoever receives on the stream's connection.
-    pub(crate) fn forward(&self, inbound: Inbound) {
-        self.source.forward(self.key, inbound);
-    }
-
     /// [`Self::next`] as a poll.
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {

@@ -230,7 +230,13 @@ impl BuildContext {
         self.instance_id
     }
 
-    /// The one `T` of this runtime, so that the factories of a transport can share links. Made on first use.
+    /// Makes `value` the one `T` of this runtime.
+    pub fn provide<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), value);
+    }
+
+    /// The one `T` of this runtime, so that the factories of a transport can share links. Made on first use; `make` must
+    /// not ask for a shared value itself.
     pub fn shared<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = shared.get(&TypeId::of::<T>()).cloned().and_then(|any| any.downcast().ok()) {

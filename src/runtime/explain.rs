@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who would carry a call, and why each other one would not.
+
+use super::Biplane;
+use crate::capability::Requirements;
+use crate::error::Result;
+use crate::plane::PlaneType;
+use crate::registry::{Explanation, Preference, Question, Selection, meeting};
+use crate::target::{ServiceName, Target, TransportId};
+
+impl Biplane {
+    /// Explains what a call of a URL or of a service by name would do now. Sends nothing to anyone but discovery.
+    pub async fn explain(&self, url_or_name: &str, needs: Requirements) -> Result<Explanation> {
+        if url_or_name.contains(':') {
+            self.explain_url(url_or_name, needs)
+        } else {
+            self.explain_name(url_or_name, needs).await
+        }
+    }
+
+    fn explain_url(&self, url: &str, needs: Requirements) -> Result<Explanation> {
+        let inner = &self.0;
+        let target = self.target(url)?;
+        let connection = inner.select_connection(&target, needs);
+        let request = inner.select_request_by_url(&target, needs);
+        let response = inner.select_response(needs);
+        let answer = inner.meeting_of(&request, &response);
+        Ok(Explanation::new(&target).with(connection).with(request).with(response).with_answer(answer))
+    }
+
+    async fn explain_name(&self, name: &str, needs: Requirements) -> Result<Explanation> {
+        let inner = &self.0;
+        let name: ServiceName = name.parse()?;
+        let instances = inner.discovery()?.refresh(&name).await?;
+        let offered: Option<Vec<TransportId>> = instances.first().map(|instance| {
+            instance.request_endpoints().into_iter().map(|endpoint| endpoint.address.transport).collect()
+        });
+        let request = inner.select_request(offered.as_deref(), needs)?;
+        let response = inner.select_response(needs);
+        let answer = inner.meeting_of(&request, &response);
+        let mut explanation = Explanation::new(&name).with(request).with(response).with_answer(answer);
+        if instances.is_empty() {
+            explanation = explanation.with_note("instances", inner.who_is_there(&name).await);
+        }
+        for instance in instances.iter() {
+            let offers: Vec<String> =
+                instance.request_endpoints().iter().map(|endpoint| endpoint.address.to_string()).collect();
+            let carried = match inner.routes_to(instance) {
+                Ok(routes) => routes.iter().map(|route| route.request.to_string()).collect::<Vec<_>>().join(", then "),
+                Err(error) => format!("nobody: {error}"),
+            };
+            let text = format!("weight {}, offers {}; carried by {carried}", instance.weight, offers.join(" and "));
+            explanation = explanation.with_note("instance", format!("{} {text}", instance.instance_id));
+        }
+        if !inner.config.fallback.is_empty() {
+            let list: Vec<&str> = inner.config.fallback.iter().map(TransportId::as_str).collect();
+            explanation = explanation.with_note("fallback", format!("after a failed connect: {}", list.join(", ")));
+        }
+        Ok(explanation)
+    }
+}
+
+impl super::Inner {
+    /// Which transport would make a connection to `target`.
+    pub(super) fn select_connection(&self, target: &Target, needs: Requirements) -> Selection {
+        let preferred: Vec<TransportId> = self.config.connection.iter().cloned().collect();
+        self.registry.select(&Question {
+            needs,
+            insisted: target.transport(),
+            preference: if preferred.is_empty() { Preference::None } else { Preference::First(&preferred) },
+            scheme: Some(target.scheme()),
+            ..Question::new(PlaneType::Connection)
+        })
+    }
+
+    /// Which request plane would carry a call of `target`.
+    pub(super) fn select_request_by_url(&self, target: &Target, needs: Requirements) -> Selection {
+        self.registry.select(&Question {
+            needs,
+            insisted: target.transport(),
+            scheme: Some(target.scheme()),
+            ..Question::new(PlaneType::Request)
+        })
+    }
+
+    fn meeting_of(&self, request: &Selection, response: &Selection) -> Option<crate::registry::Meeting> {
+        let find =
+            |plane, id: &Option<TransportId>| id.as_ref().and_then(|id| self.registry.registration(plane, id).ok());
+        let request = find(PlaneType::Request, &request.chosen)?;
+        let response = find(PlaneType::Response, &response.chosen)?;
+        meeting((request.transport_id, &request.capabilities), (response.transport_id, &response.capabilities))
+    }
+}

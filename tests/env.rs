@@ -458,11 +458,23 @@ fn every_key_of_the_defaults_stands_in_the_file_with_a_place() {
     }
 }
 
+/// The core's part; `cargo xtask docs` compares the whole, because this package cannot link the plugins.
 #[test]
 fn the_document_is_the_committed_one() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == config::document(&[]), "docs/configuration.md is out of date; run `cargo xtask docs`");
+    let of_plugin = |section: &&str| !section.starts_with("The transport `");
+    let core: Vec<_> = committed.split("\n## ").filter(of_plugin).collect();
+    assert!(
+        core.join("\n## ") == config::document(&[]),
+        "docs/configuration.md is out of date; run `cargo xtask docs`"
+    );
+
+    // What is taken out above is exactly what plugins add.
+    let whole = config::document(REGISTRATIONS);
+    let core: Vec<_> = whole.split("\n## ").filter(of_plugin).collect();
+    assert_eq!(core.join("\n## "), config::document(&[]));
+    assert!(whole.len() > config::document(&[]).len());
 }
 
 #[test]

@@ -319,7 +319,8 @@ impl Source for Events {
 
 /// Where a handler puts the items of its answer.
 ///
-/// [`send`](Self::send) waits for the caller's credit, so a slow reader slows its own handler and nobody else. Dropped
+/// [`send`](Self::send) waits for the caller's credit, so a slow reader slows its own handler and nobody else. It takes
+/// `&self` so that a handler can wait for it and for [`stopped`](Self::stopped) at once; one task sends at a time. Dropped
 /// without [`close`](Self::close) or [`fail`](Self::fail), the caller gets an error, unless the handler that dropped it
 /// then returned: its result decides.
 pub struct ResponseSender {
@@ -337,24 +338,24 @@ impl ResponseSender {
     ///
     /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
     /// the link is gone. Cancel-safe: a dropped future has sent nothing.
-    pub async fn send(&mut self, item: impl Into<Message>) -> Result<()> {
+    pub async fn send(&self, item: impl Into<Message>) -> Result<()> {
         poll_fn(|cx| self.poll_ready(cx)).await?;
         self.sink.push(self.key, Event::Item(item.into()))
     }
 
     /// Sends a message on account of this request that is not an item of its answer.
-    pub async fn send_inbound(&mut self, inbound: Inbound) -> Result<()> {
+    pub async fn send_inbound(&self, inbound: Inbound) -> Result<()> {
         poll_fn(|cx| self.poll_ready(cx)).await?;
         self.sink.push(self.key, Event::Inbound(inbound))
     }
 
     /// Says something beside the items; [`ControlMessage::Stop`] announces that no further item comes.
-    pub fn send_control(&mut self, message: ControlMessage) -> Result<()> {
+    pub fn send_control(&self, message: ControlMessage) -> Result<()> {
         self.sink.control(self.key, message)
     }
 
     /// Waits until what was sent has been handed to the system. Not needed for progress: links flush by themselves.
-    pub async fn flush(&mut self) -> Result<()> {
+    pub async fn flush(&self) -> Result<()> {
         poll_fn(|cx| self.sink.poll_flush(self.key, cx)).await
     }
 
@@ -374,7 +375,7 @@ impl ResponseSender {
     }
 
     /// Ready when an item may be sent.
-    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.sink.poll_ready(self.key, cx)
     }
 

@@ -315,7 +315,7 @@ impl State {
 }
 
 /// Sends the items of a streaming request.
-async fn pump(mut items: ResponseStream, mut sender: ResponseSender) {
+async fn pump(mut items: ResponseStream, sender: ResponseSender) {
     loop {
         let item = tokio::select! {
             item = items.next() => item,

@@ -166,7 +166,7 @@ impl Service for Router {
     }
 }
 
-async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, mut reply: ResponseSender) {
+async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
     let accepting = dispatch.accept(request, &reply_to);
     let accepted = tokio::select! {
         accepted = accepting => accepted,

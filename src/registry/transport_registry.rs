@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::capability::{Exchange, Rendezvous, TransportCapabilities};
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::Detail;
 use crate::message::{Request, RequestContext, Subject};
@@ -66,7 +67,7 @@ fn request(id: &'static str) -> TransportRegistration {
 }
 
 fn context(instance_id: u64) -> BuildContext {
-    BuildContext::new(Arc::new(config()), Default::default(), instance_id)
+    BuildContext::new(Arc::new(Config::defaults().unwrap()), Default::default(), instance_id)
 }
 
 #[test]
@@ -318,60 +319,5 @@ proptest! {
         };
         let expected = registrations.iter().filter(able).min_by_key(|one| place(one));
         prop_assert_eq!(chosen.map(|one| one.transport_id), expected.map(|one| one.transport_id));
-    }
-}
-
-/// Some configuration: the registry only hands it on.
-fn config() -> crate::config::Config {
-    use crate::config::*;
-    let bind = || Bind { host: "127.0.0.1".to_owned(), port: Port::Set(0) };
-    let second = Duration::from_secs(1);
-    let pool = || PoolConfig {
-        enabled: true,
-        max_per_target: 1,
-        min_idle: 0,
-        idle_timeout: second,
-        max_lifetime: second,
-        keepalive: second,
-    };
-    Config {
-        request_planes: Vec::new(),
-        strict: false,
-        response_plane: TransportId::TCP,
-        connection: None,
-        fallback: Vec::new(),
-        advertise_host: None,
-        limits: Limits {
-            connect_timeout: second,
-            read_timeout: None,
-            write_timeout: second,
-            call_home_timeout: second,
-            request_timeout: second,
-            max_message_size: 1,
-            max_in_flight: 1,
-        },
-        discovery: DiscoveryConfig { backend: TransportId::MEM, file_kv: Default::default(), lease: second },
-        balance: Balance::default(),
-        system: SystemConfig { host: String::new(), port: None },
-        tcp: TcpConfig {
-            request: bind(),
-            max_connections: 1,
-            heartbeat_interval: second,
-            connection_timeout: second,
-            response: bind(),
-            pool: pool(),
-        },
-        http: HttpConfig {
-            request: bind(),
-            request_root: String::new(),
-            request_timeout: second,
-            response: bind(),
-            response_root: String::new(),
-            response_format: StreamFormat::default(),
-            response_timeout: second,
-            version: HttpVersion::default(),
-            pool: pool(),
-        },
-        plugins: Default::default(),
     }
 }

@@ -248,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_overtook_the_ack_is_read_after_it() {
-        let (mut sender, stream) = answer();
+        let (sender, stream) = answer();
         sender.send("early").await.unwrap();
         sender.close();
         let pair = pair(Some(Ok(Ack::Accepted)), Some(Ok(stream)));

@@ -320,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn the_items_of_a_streaming_request_are_remembered() {
         let connection = MockConnection::new([("sum", "3")]);
-        let (mut sender, items) = pipe(1024, 100);
+        let (sender, items) = pipe(1024, 100);
         sender.send("1").await.unwrap();
         sender.send("2").await.unwrap();
         sender.close();

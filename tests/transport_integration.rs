@@ -14,7 +14,11 @@ const RESPONSE_PLANES: [&str; 1] = ["tcp"];
 fn runtime(store: &Path, request: &str, response: &str) -> Biplane {
     Biplane::builder()
         .env(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DYN_TCP_POOL_")))
-        .env([("DYN_FILE_KV", store.as_os_str()), ("DYN_REQUEST_PLANE", request.as_ref()), ("DYN_RESPONSE_PLANE", response.as_ref())])
+        .env([
+            ("DYN_FILE_KV", store.as_os_str()),
+            ("DYN_REQUEST_PLANE", request.as_ref()),
+            ("DYN_RESPONSE_PLANE", response.as_ref()),
+        ])
         .set("transport.tcp.request.port", 0)
         .build()
         .unwrap()
@@ -32,7 +36,7 @@ async fn pair(request: &str, response: &str) -> Pair {
     let worker = runtime(store.path(), request, response);
     let caller = runtime(store.path(), request, response);
     let mut serving = Vec::new();
-    let words = handler_fn(|request: Request, mut reply: ResponseSender| async move {
+    let words = handler_fn(|request: Request, reply: ResponseSender| async move {
         let text = request.message.text()?.to_owned();
         for word in text.split_whitespace() {
             reply.send(word.to_owned()).await?;
@@ -40,13 +44,13 @@ async fn pair(request: &str, response: &str) -> Pair {
         Ok(())
     });
     serving.push(worker.serve("words", words).start().await.unwrap());
-    let broken = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+    let broken = handler_fn(|_: Request, reply: ResponseSender| async move {
         reply.send("one").await?;
         reply.fail(PeerError::new(-7, "broken").with_data(&b"[1]"[..]));
         Ok(())
     });
     serving.push(worker.serve("broken", broken).start().await.unwrap());
-    let endless = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+    let endless = handler_fn(|_: Request, reply: ResponseSender| async move {
         for number in 0_u64.. {
             tokio::select! {
                 sent = reply.send(number.to_string()) => sent?,
@@ -104,7 +108,11 @@ async fn every_pair_carries_errors_after_items() {
                 let (seen, error) = items(&pair.caller, "broken", "x").await;
                 assert_eq!(seen, ["one"], "{request}+{response}");
                 let error = error.expect("an error");
-                assert_eq!(error.peer(), Some(&PeerError::new(-7, "broken").with_data(&b"[1]"[..])), "{request}+{response}");
+                assert_eq!(
+                    error.peer(),
+                    Some(&PeerError::new(-7, "broken").with_data(&b"[1]"[..])),
+                    "{request}+{response}"
+                );
             })
             .await;
         }

@@ -27,7 +27,7 @@ fn mock() -> Arc<MockConnection> {
 }
 
 fn streaming(items: &[usize]) -> Request {
-    let (mut sender, stream) = pipe(1 << 20, 1 << 20);
+    let (sender, stream) = pipe(1 << 20, 1 << 20);
     let sizes = items.to_vec();
     tokio::spawn(async move {
         for size in sizes {

@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn items_then_a_clean_end() {
-        let (mut sender, mut stream) = pipe(1024, 100);
+        let (sender, mut stream) = pipe(1024, 100);
         sender.send("a").await.unwrap();
         sender.send("b").await.unwrap();
         sender.close();
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_stream_stops_the_sender() {
-        let (mut sender, stream) = pipe(1024, 100);
+        let (sender, stream) = pipe(1024, 100);
         drop(stream);
         assert_eq!(sender.stopped().await, ControlMessage::Kill);
         assert!(sender.send("x").await.is_err());
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn credit_holds_the_sender_until_the_reader_reads() {
-        let (mut sender, mut stream) = pipe(100, 1000);
+        let (sender, mut stream) = pipe(100, 1000);
         sender.send(vec![0; 200]).await.unwrap();
         let mut blocked = tokio::spawn(async move { sender.send("later").await.map(|()| sender.close()) });
         assert!(tokio::time::timeout(std::time::Duration::from_millis(20), &mut blocked).await.is_err());
@@ -213,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_oversize_item_is_refused_and_the_stream_goes_on() {
-        let (mut sender, mut stream) = pipe(100, 10);
+        let (sender, mut stream) = pipe(100, 10);
         assert_eq!(sender.send(vec![0; 11]).await.unwrap_err().kind(), crate::ErrorKind::TooLarge);
         sender.send(vec![0; 10]).await.unwrap();
         sender.close();

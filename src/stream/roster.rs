@@ -357,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn closing_waits_for_those_inside_and_refuses_others() {
         let roster = Roster::new();
-        let (mut sender, stream) = pipe(1024, 1024);
+        let (sender, stream) = pipe(1024, 1024);
         let mut stream = roster.admit(Beginning::Open(stream), PLAIN).unwrap().stream();
         let closing = tokio::spawn({
             let roster = roster.clone();
@@ -379,7 +379,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_is_left_is_cut_with_the_items_it_saw() {
         let roster = Roster::new();
-        let (mut sender, stream) = pipe(1024, 1024);
+        let (sender, stream) = pipe(1024, 1024);
         let mut stream = roster.admit(Beginning::Open(stream), PLAIN).unwrap().stream();
         sender.send("x").await.unwrap();
         assert!(stream.next().await.unwrap().is_ok());
@@ -401,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn looking_for_a_failure_loses_nothing() {
         let roster = Roster::new();
-        let (mut sender, stream) = pipe(1024, 1024);
+        let (sender, stream) = pipe(1024, 1024);
         let tracked = roster.admit(Beginning::Open(stream), PLAIN).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(tracked.poll_failed(&mut cx).is_pending());

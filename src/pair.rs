@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::connection::{Connection, ConnectionInfo, Inbound};
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, Phase, Result, Retry};
 use crate::message::{Message, Request, Subject};
 use crate::plane::{Ack, PendingResponse, ReplyTo, RequestPlaneClient, ResponsePlane};
 use crate::stream::ResponseStream;
@@ -66,6 +66,9 @@ impl Connection for PlanePair {
     }
 
     fn open(&self, request: Request) -> Result<ResponseStream> {
+        if request.context.deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std()) {
+            return Err(Error::deadline(0).with_phase(Phase::Send).with_retry(Retry::Safe));
+        }
         let opening = Box::pin(call(self.planes.clone(), request));
         // The planes below know the answer's deadline and limits; a second timer per request would guard nothing.
         let terms = Terms { deadline: None, max_item: usize::MAX, forward: None };
@@ -268,6 +271,14 @@ mod tests {
         let pair = pair(None, Some(Ok(stream)));
         let error = pair.request(ask().with_timeout(Duration::from_secs(3))).await.unwrap_err();
         assert_eq!((error.kind(), error.items_seen()), (ErrorKind::Timeout, Some(0)));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_the_deadline() {
+        let (_sender, stream) = answer();
+        let pair = pair(Some(Ok(Ack::Inline(stream))), None);
+        let error = pair.open(ask().with_timeout(Duration::ZERO)).unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Timeout, Retry::Safe));
     }
 
     #[tokio::test]

@@ -195,11 +195,11 @@ impl Inbox {
 
     fn push(&self, inbound: Inbound, permit: OwnedSemaphorePermit) -> Result<()> {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = sender.as_ref().map(|sender| sender.send((inbound, permit)));
+        let sent = sender.as_ref().and_then(|sender| sender.send((inbound, permit)).ok());
         drop(sender);
         match sent {
-            Some(Ok(())) => Ok(()),
-            _ => Err(Error::closed("the peer closed the connection").with_retry(Retry::Safe)),
+            Some(()) => Ok(()),
+            None => Err(Error::closed("the peer closed the connection").with_retry(Retry::Safe)),
         }
     }
 

@@ -59,6 +59,8 @@ fn readable(bytes: &[u8]) -> Option<&str> {
         .iter()
         .map(|byte| match byte {
             b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+            // DEL is no character of an HTTP header, and JSON would leave it as it is.
+            0x7f => bytes.len() + 1,
             0..=0x1f => 5,
             _ => 0,
         })

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Protocols without sockets, tasks or clocks: every one can be driven by a test that feeds it bytes.
 
+#[cfg(feature = "http")]
 pub mod binary;
+#[cfg(feature = "http")]
+pub mod body;
 pub mod frame;
+#[cfg(feature = "http")]
+pub mod item_json;
 pub mod mux;
+#[cfg(feature = "http")]
 pub mod ndjson;
 pub mod open;
 pub mod prologue;
+#[cfg(feature = "http")]
 pub mod sse;

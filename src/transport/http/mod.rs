@@ -1,2 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `http`: the HTTP planes.
+//! `http`: the planes that plain `curl`, proxies and browsers understand.
+//!
+//! * Request plane: `POST {root}/{subject}`; the answer is the response's body, or goes where `x-biplane-reply-to` says.
+//! * Response plane: the responder holds the answer and the caller fetches it, `GET {root}/{token}`.
+//! * `DELETE {root}/{token}?how=stop|kill` controls an answer of either kind.
+//!
+//! Servers speak HTTP/1.1 and HTTP/2 (prior knowledge) on one port; callers speak what `BIPLANE_HTTP_VERSION` says. Items
+//! are written as [`proto::body`](crate::proto::body) has it. Requests carry one message: there is no streaming upwards.
+
+mod accept;
+mod answer;
+mod body;
+mod call;
+mod connection;
+mod control;
+mod head;
+mod idle;
+mod incoming;
+mod link;
+mod links;
+mod listening;
+mod live;
+mod names;
+mod place;
+mod pool_standin;
+mod refusal;
+mod reply;
+mod request_client;
+mod request_server;
+mod response_client;
+mod response_server;
+mod session;
+mod sniff;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::links::Links;
+use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
+use crate::connection::Transport;
+use crate::error::Result;
+use crate::message::RequestContext;
+use crate::plane::{Opened, PendingResponse, RequestPlane, ResponseConnectionInfo, ResponsePlane};
+use crate::registry::{BuildContext, TransportRegistration};
+use crate::target::TransportAddress;
+
+pub use self::connection::HttpTransport;
+pub use self::request_client::HttpRequestClient;
+pub use self::request_server::HttpRequestServer;
+pub use self::response_client::HttpResponseClient;
+pub use self::response_server::HttpResponseServer;
+
+const CONNECTION: TransportCapabilities = TransportCapabilities {
+    exchange: Exchange::Streaming,
+    sharing: Sharing::Any,
+    rendezvous: Rendezvous::INLINE,
+    persistent_connections: true,
+    server_push: false,
+    max_message_size: None,
+};
+
+const REQUEST: TransportCapabilities = TransportCapabilities { exchange: Exchange::Unary, ..CONNECTION };
+
+const RESPONSE: TransportCapabilities = TransportCapabilities { rendezvous: Rendezvous::FETCH, ..CONNECTION };
+
+/// Requests by URL.
+pub const HTTP_CONNECTION: TransportRegistration = TransportRegistration::connection("http", build_connection)
+    .schemes(&["http"])
+    .priority(20)
+    .capabilities(CONNECTION);
+
+/// The request plane.
+pub const HTTP_REQUEST: TransportRegistration =
+    TransportRegistration::request("http", build_request).schemes(&["http"]).priority(20).capabilities(REQUEST);
+
+/// The response plane.
+pub const HTTP_RESPONSE: TransportRegistration =
+    TransportRegistration::response("http", build_response).schemes(&["http"]).priority(20).capabilities(RESPONSE);
+
+crate::register_transport!(HTTP_CONNECTION, HTTP_REQUEST, HTTP_RESPONSE);
+
+fn links(context: &BuildContext) -> Result<Arc<Links>> {
+    context.shared(|| Ok(Links::new(context.config().clone())))
+}
+
+fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
+    Ok(Arc::new(HttpTransport::new(links(context)?)))
+}
+
+fn build_request(context: &BuildContext) -> Result<RequestPlane> {
+    Ok(RequestPlane {
+        client: Arc::new(HttpRequestClient::new(links(context)?)),
+        server: Arc::new(HttpRequestServer::new(context.config().clone())),
+    })
+}
+
+fn build_response(context: &BuildContext) -> Result<Arc<dyn ResponsePlane>> {
+    Ok(Arc::new(HttpResponsePlane {
+        client: HttpResponseClient::new(links(context)?),
+        server: HttpResponseServer::new(context.config().clone()),
+    }))
+}
+
+/// Both ends of the response plane.
+struct HttpResponsePlane {
+    client: HttpResponseClient,
+    server: HttpResponseServer,
+}
+
+#[async_trait]
+impl ResponsePlane for HttpResponsePlane {
+    async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
+        Ok(self.client.expect(context))
+    }
+
+    async fn create_response_stream(&self, context: &RequestContext, _info: &ResponseConnectionInfo) -> Result<Opened> {
+        self.server.create_response_stream(context).await
+    }
+
+    async fn close(&self, grace: Duration) -> Result<()> {
+        self.server.close(grace).await;
+        Ok(())
+    }
+}
+
+/// The planes keep their open default; who listens openly is told once how not to.
+fn warn_if_public(host: &str, variable: &'static str) {
+    let local = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    if !local {
+        tracing::warn!(
+            target: "biplane::http",
+            "listening on {host} without TLS: whoever reaches the port can call; set {variable}=127.0.0.1 to keep it local"
+        );
+    }
+}

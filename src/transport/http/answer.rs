@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The caller's side of an answer: from a request under way to the items of its body.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::control::path_of;
+use super::incoming::cut;
+use super::link::Hold;
+use super::links::Links;
+use super::place::Place;
+use super::session::Membership;
+use crate::connection::Inbound;
+use crate::error::{Detail, Error, Phase, Result};
+use crate::message::ControlMessage;
+use crate::proto::body::{BodyDecoder, BodyEvent};
+use crate::stream::{Event, ResponseStream, Source};
+use crate::target::TransportId;
+
+/// From the last item to the end of its HTTP message, which is on its way if the responder is ours.
+const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The body of an answer, and how to control who writes it.
+pub(super) struct Opened {
+    pub(super) body: Incoming,
+    pub(super) decoder: BodyDecoder,
+    pub(super) hold: Hold,
+    pub(super) control: Option<(Arc<Links>, Place)>,
+}
+
+/// A request under way.
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened>> + Send>>;
+
+/// An answer, as the source of a [`ResponseStream`].
+pub(super) struct Answer(Mutex<State>);
+
+struct State {
+    stage: Stage,
+    over_by: Instant,
+    /// Between two items, where the configuration has one.
+    read_timeout: Option<Duration>,
+    last_read: Instant,
+    /// Made when the answer first has to be waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Who to wake when the answer is ended from outside.
+    reader: Option<Waker>,
+    /// Of the connection that the request was sent on.
+    membership: Option<Membership>,
+}
+
+enum Stage {
+    /// The request is under way; an order waits for the answer that it is meant for.
+    Opening(Opening, Option<ControlMessage>),
+    Reading(Box<Opened>),
+    /// The end has been read, with this outcome. The rest of the HTTP message is read too: its link is then of use again.
+    Tail(Box<Opened>, Option<Error>, Pin<Box<Sleep>>),
+    Over(Option<Error>),
+}
+
+impl Answer {
+    /// An answer that `links` has opened, or is opening.
+    fn new(stage: Stage, links: &Links, over_by: Instant) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            stage,
+            over_by,
+            read_timeout: links.config().limits.read_timeout,
+            last_read: Instant::now(),
+            timer: None,
+            reader: None,
+            membership: None,
+        })))
+    }
+
+    /// The stream of an answer whose head is there.
+    pub(super) fn opened(opened: Opened, links: &Links, over_by: Instant) -> ResponseStream {
+        ResponseStream::new(Self::new(Stage::Reading(Box::new(opened)), links, over_by), 0)
+    }
+
+    /// The answer of a request that leaves when its stream is polled.
+    pub(super) fn opening(opening: Opening, links: &Links, over_by: Instant) -> Arc<Self> {
+        Self::new(Stage::Opening(opening, None), links, over_by)
+    }
+
+    /// Makes the answer part of a connection until it is over.
+    pub(super) fn belong(&self, membership: Membership) {
+        self.state().membership = Some(membership);
+    }
+
+    /// Ends the answer with `error`, at its reader and at its responder.
+    pub(super) fn abort(&self, error: Error) {
+        let mut state = self.state();
+        if matches!(state.stage, Stage::Over(_)) {
+            return;
+        }
+        let stage = std::mem::replace(&mut state.stage, Stage::Over(Some(error)));
+        let (membership, reader) = (state.membership.take(), state.reader.take());
+        drop(state);
+        // Dropped without the lock: they wake others. An HTTP/2 stream is reset by this, an HTTP/1.1 link closed.
+        drop((stage, membership));
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Answer {
+    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        let mut state = self.state();
+        let next = state.poll_next(cx);
+        match &next {
+            Poll::Pending => state.reader = Some(cx.waker().clone()),
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(_) => state.membership = None,
+        }
+        next
+    }
+
+    fn control(&self, _key: u64, message: ControlMessage) {
+        if message == ControlMessage::Kill {
+            return self.abort(Error::cancelled("the caller killed the request").with_phase(Phase::Respond));
+        }
+        match &mut self.state().stage {
+            Stage::Opening(_, waiting) => *waiting = Some(message),
+            Stage::Reading(opened) => opened.control(message),
+            Stage::Tail(..) | Stage::Over(_) => {}
+        }
+    }
+
+    fn release(&self, _key: u64) {
+        self.abort(Error::cancelled("the stream was dropped"));
+    }
+}
+
+impl Opened {
+    fn control(&self, message: ControlMessage) {
+        let place = self.control.as_ref().and_then(|(links, place)| {
+            let place = place.at(&path_of(place.path(), message)).ok()?;
+            Some((links, place))
+        });
+        match place {
+            Some((links, place)) => links.delete(place),
+            None => tracing::debug!(target: "biplane::http::response", "the responder named no place for control"),
+        }
+    }
+}
+
+impl State {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        loop {
+            let outcome = match &mut self.stage {
+                Stage::Over(error) => return Poll::Ready(error.take().map(Err)),
+                Stage::Opening(opening, control) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(opened)) => {
+                        control.take().into_iter().for_each(|message| opened.control(message));
+                        self.last_read = Instant::now();
+                        self.stage = Stage::Reading(Box::new(opened));
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => Some(error),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Stage::Reading(opened) => match opened.poll_event(cx) {
+                    Poll::Ready(Ok(BodyEvent::Item(item))) => {
+                        self.last_read = Instant::now();
+                        return Poll::Ready(Some(Ok(Event::Item(item))));
+                    }
+                    Poll::Ready(Ok(BodyEvent::Notification(subject, message))) => {
+                        self.last_read = Instant::now();
+                        let inbound = Inbound::Notification(subject, message);
+                        return Poll::Ready(Some(Ok(Event::Inbound(inbound))));
+                    }
+                    Poll::Ready(Ok(BodyEvent::Done)) => {
+                        self.finish(None);
+                        continue;
+                    }
+                    Poll::Ready(Ok(BodyEvent::Error(peer))) => {
+                        self.finish(Some(Error::from(peer).with_phase(Phase::Respond)));
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => Some(error.with_phase(Phase::Respond)),
+                    Poll::Pending => match self.poll_late(cx) {
+                        Poll::Ready(error) => Some(error),
+                        Poll::Pending => return Poll::Pending,
+                    },
+                },
+                Stage::Tail(opened, outcome, timer) => {
+                    let complete = std::task::ready!(opened.poll_tail(timer.as_mut(), cx));
+                    if complete {
+                        opened.hold.complete();
+                    }
+                    outcome.take()
+                }
+            };
+            self.stage = Stage::Over(outcome.map(|error| error.with_transport(TransportId::HTTP)));
+        }
+    }
+
+    fn finish(&mut self, outcome: Option<Error>) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over(None)) {
+            Stage::Reading(opened) if !opened.hold.link().is_multiplexed() => {
+                Stage::Tail(opened, outcome, Box::pin(tokio::time::sleep(TAIL_TIMEOUT)))
+            }
+            _ => Stage::Over(outcome.map(|error| error.with_transport(TransportId::HTTP))),
+        };
+    }
+
+    /// Ready when the answer has been waited for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let silent_by = self.read_timeout.and_then(|timeout| self.last_read.checked_add(timeout));
+        let by = silent_by.map_or(self.over_by, |silent_by| silent_by.min(self.over_by));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(by.into())));
+        if timer.deadline() != by.into() {
+            timer.as_mut().reset(by.into());
+        }
+        std::task::ready!(timer.as_mut().poll(cx));
+        let error = match self.read_timeout {
+            Some(silent_for) if by != self.over_by => {
+                Error::timeout(format!("no item for {silent_for:?}")).with_detail(Detail::PeerTimeout { silent_for })
+            }
+            _ => Error::deadline(0),
+        };
+        Poll::Ready(error.with_phase(Phase::Respond))
+    }
+}
+
+impl Opened {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent>> {
+        loop {
+            match self.decoder.next_event() {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame.into_data().into_iter().for_each(|chunk| self.decoder.push(chunk)),
+                Some(Err(error)) => return Poll::Ready(Err(cut(error))),
+                // The HTTP message is whole, the answer is not.
+                None => return Poll::Ready(Err(Error::peer_closed(0, true))),
+            }
+        }
+    }
+
+    /// Whether the body ended with the answer; what comes after the answer's end is not looked at.
+    fn poll_tail(&mut self, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<bool> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(true),
+            Poll::Ready(Some(_)) => Poll::Ready(false),
+            Poll::Pending => timer.poll(cx).map(|()| false),
+        }
+    }
+}

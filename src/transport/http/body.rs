@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The bodies that we send, on both sides.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::idle::Busy;
+use super::reply::Reply;
+
+/// All at once, or the items of an answer as they come.
+pub(super) struct Body {
+    kind: Kind,
+    /// Says while the body lives that its link is at work.
+    _busy: Option<Busy>,
+}
+
+enum Kind {
+    Full(Option<Bytes>),
+    Reply(Box<Reply>),
+}
+
+impl Body {
+    /// A body of known bytes.
+    pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())), _busy: None }
+    }
+
+    /// The items of an answer.
+    pub(super) fn reply(reply: Reply) -> Self {
+        Self { kind: Kind::Reply(Box::new(reply)), _busy: None }
+    }
+
+    /// Keeps `busy` as long as the body.
+    pub(super) fn with_busy(mut self, busy: Option<Busy>) -> Self {
+        self._busy = busy;
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = match &mut self.kind {
+            Kind::Full(bytes) => Poll::Ready(bytes.take()),
+            Kind::Reply(reply) => reply.poll_chunk(cx),
+        };
+        chunk.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Reply(reply) => reply.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Reply(_) => SizeHint::default(),
+        }
+    }
+}

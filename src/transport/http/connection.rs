@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The connection face of the http planes: requests by URL, answers inline.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::CONNECTION;
+use super::answer::Answer;
+use super::call::{post_elsewhere, post_inline};
+use super::head::encode_subject;
+use super::links::Links;
+use super::place::Place;
+use super::session::Session;
+use crate::connection::{Connection, ConnectionInfo, Inbound, Transport};
+use crate::error::Result;
+use crate::message::{Message, Request, Subject};
+use crate::plane::ReplyTo;
+use crate::stream::ResponseStream;
+use crate::target::{Target, TransportId};
+
+/// Connects to `http:` URLs.
+///
+/// Requests are posted to exactly the URL, whatever their subject: the path names the endpoint. A URL that names none gets
+/// the subject added: `http://host:port` stands for the request server there, `http://host:port/some/path/` for
+/// `/some/path/{subject}`.
+pub struct HttpTransport {
+    links: Arc<Links>,
+}
+
+impl HttpTransport {
+    pub(super) fn new(links: Arc<Links>) -> Self {
+        Self { links }
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>> {
+        let place = Place::parse(target.url().as_str())?;
+        self.links.dial(&place).await?;
+        Ok(Arc::new(HttpConnection {
+            info: ConnectionInfo::new(TransportId::HTTP, place.url(), CONNECTION),
+            links: self.links.clone(),
+            place,
+            session: Arc::default(),
+        }))
+    }
+}
+
+struct HttpConnection {
+    info: ConnectionInfo,
+    links: Arc<Links>,
+    place: Place,
+    session: Arc<Session>,
+}
+
+impl HttpConnection {
+    fn place_of(&self, subject: &Subject) -> Result<Place> {
+        match self.place.path() {
+            "/" => self.place.at(&format!("{}/{}", self.links.config().http.request_root, encode_subject(subject))),
+            path if path.ends_with('/') => self.place.at(&format!("{path}{}", encode_subject(subject))),
+            _ => Ok(self.place.clone()),
+        }
+    }
+}
+
+#[async_trait]
+impl Connection for HttpConnection {
+    fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    fn open(&self, request: Request) -> Result<ResponseStream> {
+        let place = self.place_of(&request.subject)?;
+        let over_by = self.links.over_by(request.context.deadline);
+        let links = self.links.clone();
+        let opening = Box::pin(async move { post_inline(&links, &place, request).await });
+        let answer = Answer::opening(opening, &self.links, over_by);
+        self.session.join(&answer)?;
+        Ok(ResponseStream::new(answer, 0))
+    }
+
+    async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
+        let place = self.place_of(subject)?;
+        let request = Request::new(subject.clone(), message);
+        post_elsewhere(&self.links, &place, request, &ReplyTo::Nothing).await.map(drop)
+    }
+
+    /// Nothing comes unasked over this transport: waits for the close.
+    async fn receive(&self) -> Result<Option<Inbound>> {
+        self.session.closed().await;
+        Ok(None)
+    }
+
+    /// The links stay in the pool.
+    async fn close(&self, grace: Duration) -> Result<()> {
+        self.session.close(grace).await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for HttpConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpConnection({})", self.info.peer)
+    }
+}

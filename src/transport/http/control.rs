@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `DELETE {response root}/{token}?how=stop|kill`: the caller's word to a handler at work. Both servers take it.
+
+use http::{HeaderValue, Response, StatusCode, Uri};
+
+use super::body::Body;
+use super::live::{LiveStreams, Token};
+use super::refusal::Refusal;
+use crate::error::Error;
+use crate::message::ControlMessage;
+
+/// The token in `path` under `root`, if it stands there.
+pub(super) fn token_of(path: &str, root: &str) -> Option<Result<Token, Refusal>> {
+    let text = path.strip_prefix(root)?.strip_prefix('/')?;
+    Some(text.parse().map_err(|()| unknown_token()))
+}
+
+/// Passes the order on.
+pub(super) fn control(streams: &LiveStreams, token: Token, uri: &Uri) -> Result<Response<Body>, Refusal> {
+    let how = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("how="));
+    let message = match how {
+        Some("stop") => ControlMessage::Stop,
+        None | Some("kill") => ControlMessage::Kill,
+        Some(other) => {
+            let error = Error::protocol(format!("how={other:?} is neither stop nor kill"));
+            return Err(Refusal::from(error));
+        }
+    };
+    if !streams.control(token, message) {
+        return Err(unknown_token());
+    }
+    let mut response = Response::new(Body::full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// The path and query by which a caller gives the order.
+pub(super) fn path_of(stream_path: &str, message: ControlMessage) -> String {
+    let how = match message {
+        ControlMessage::Stop => "stop",
+        ControlMessage::Kill => "kill",
+    };
+    format!("{stream_path}?how={how}")
+}
+
+/// The value of the header that names the path.
+pub(super) fn stream_path(root: &str, token: Token) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{root}/{token}")).ok()
+}
+
+/// For a token that leads nowhere (any more).
+pub(super) fn unknown_token() -> Refusal {
+    let error = Error::refused("no live answer has this token").with_hint(
+        "such URLs come from a responder, in x-biplane-stream or in an acknowledgement; they work once, \
+         for one reader, until the answer is over or was not fetched in time",
+    );
+    Refusal::new(StatusCode::NOT_FOUND, error)
+}

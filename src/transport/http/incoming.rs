@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whole bodies that come in.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use crate::error::{Detail, Error, Result};
+
+/// Bytes beyond the limit that are still read away, so that a link outlives a message that is somewhat too large:
+/// HTTP/1.1 has no other way to come to the next request.
+const DRAIN: usize = 1 << 20;
+
+/// Reads `body` to its end, at most `limit` bytes. Waits as long as the peer does: bound it from outside.
+pub(super) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes> {
+    let claimed = body.size_hint().lower();
+    if claimed > (limit + DRAIN) as u64 {
+        return Err(Error::too_large("the body", limit as u64, claimed));
+    }
+    let mut whole = Bytes::new();
+    let mut more = BytesMut::new();
+    let mut got = 0;
+    while let Some(chunk) = next_chunk(&mut body).await? {
+        got += chunk.len();
+        if got > limit + DRAIN {
+            break;
+        } else if got > limit {
+            whole = Bytes::new();
+            more = BytesMut::new();
+        } else if whole.is_empty() && more.is_empty() {
+            // The common case: one chunk, no copy.
+            whole = chunk;
+        } else {
+            if more.is_empty() {
+                more = BytesMut::from(std::mem::take(&mut whole));
+            }
+            more.extend_from_slice(&chunk);
+        }
+    }
+    if got > limit {
+        return Err(Error::too_large("the body", limit as u64, claimed.max(got as u64)));
+    }
+    Ok(if more.is_empty() { whole } else { more.freeze() })
+}
+
+/// The next bytes of a body; `None` at its end. Trailers are skipped.
+async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>> {
+    loop {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            None => return Ok(None),
+            Some(Ok(frame)) => {
+                if let Ok(chunk) = frame.into_data() {
+                    return Ok(Some(chunk));
+                }
+            }
+            Some(Err(error)) => return Err(cut(error)),
+        }
+    }
+}
+
+/// A body that ended before its end, as the details know it: in order by a FIN, or not.
+pub(super) fn cut(error: hyper::Error) -> Error {
+    if error.is_parse() {
+        return Error::protocol("the body is malformed").with_detail(Detail::Malformed).with_source(error);
+    }
+    let orderly = error.is_incomplete_message()
+        || causes(&error)
+            .filter_map(|cause| io_kind(cause))
+            .any(|kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe));
+    Error::peer_closed(0, orderly).with_source(error)
+}
+
+/// Whether the peer says that it did not look at the request (RFC 9113, section 8.7).
+pub(super) fn is_refused_stream(error: &hyper::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn causes<'a>(error: &'a hyper::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+}
+
+/// HTTP/2 tells of a FIN as of a broken pipe.
+fn io_kind(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let own = cause.downcast_ref::<std::io::Error>();
+    own.or_else(|| cause.downcast_ref::<h2::Error>().and_then(h2::Error::get_io)).map(std::io::Error::kind)
+}

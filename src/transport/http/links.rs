@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! All links of one runtime's callers, and the one exchange that everything else is made of.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use hyper::body::Incoming;
+use tokio::time::timeout_at;
+
+use super::body::Body;
+use super::incoming;
+use super::link::{CONTROL_TIMEOUT, Hold, HttpLink, SendFailure, leases_per_link};
+use super::place::Place;
+use super::pool_standin::{Pool, PoolMetrics, PoolSettings};
+use crate::config::{Config, HttpVersion};
+use crate::error::{Error, Phase, Result, Retry};
+use crate::target::TransportId;
+
+/// URLs that are kept in their parsed form.
+const MAX_PLACES: usize = 1024;
+
+/// Bytes of a body that answers nothing but must be read away.
+const MAX_ASIDE: usize = 64 << 10;
+
+/// A runtime's links to HTTP origins. Requests, fetches and connections share them.
+pub(super) struct Links {
+    config: Arc<Config>,
+    pool: Pool<HttpLink>,
+    places: Mutex<HashMap<String, Arc<Place>>>,
+}
+
+/// A response whose body has not been read.
+pub(super) struct Exchange {
+    pub(super) response: Response<Incoming>,
+    pub(super) hold: Hold,
+}
+
+impl Links {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        let version = config.http.version;
+        let settings = PoolSettings {
+            config: config.http.pool.clone(),
+            leases_per_link: leases_per_link(version),
+            connect_timeout: config.limits.connect_timeout,
+            exhausted_hint: "raise max_per_target in [transport.http.pool]",
+        };
+        let connect = move |key: super::pool_standin::PoolKey| -> super::pool_standin::BoxFuture<'static, _> {
+            Box::pin(async move { HttpLink::dial(&key.authority, version).await })
+        };
+        Self { config, pool: Pool::new(settings, |_| PoolMetrics, connect), places: Mutex::default() }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The place that a URL names; parsed once.
+    pub(super) fn place(&self, url: &str) -> Result<Arc<Place>> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(url) {
+            return Ok(place.clone());
+        }
+        let place = Arc::new(Place::parse(url)?);
+        if places.len() >= MAX_PLACES {
+            places.clear();
+        }
+        places.insert(url.to_owned(), place.clone());
+        Ok(place)
+    }
+
+    /// Makes sure that there is a link to the origin of `place`.
+    pub(super) async fn dial(&self, place: &Place) -> Result<()> {
+        let until = Instant::now() + self.config.limits.connect_timeout;
+        let lease = self.pool.checkout(&place.key, Some(until)).await;
+        lease.map(drop).map_err(|error| decorate(error, place))
+    }
+
+    /// Sends a request and waits for the head of its response until `deadline`.
+    ///
+    /// A request of which the peer has seen nothing, because a link that had been idle turned out to be dead, is sent once
+    /// more on another one. Cancel-safe: dropping the future cancels the request.
+    pub(super) async fn send(
+        &self,
+        place: &Place,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Exchange> {
+        let version = self.config.http.version;
+        let mut retried = false;
+        loop {
+            let lease = match self.pool.try_checkout(&place.key) {
+                Some(lease) => lease,
+                None => {
+                    let lease = self.pool.checkout(&place.key, Some(deadline)).await;
+                    lease.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?
+                }
+            };
+            let hold = Hold::new(lease);
+            let request = place.request(method.clone(), version, headers.clone(), Body::full(body.clone()))?;
+            let failure = match timeout_at(deadline.into(), hold.link().send(request)).await {
+                Ok(Ok(response)) => return Ok(Exchange { response, hold }),
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    let error = Error::timeout("no acknowledgement in time").with_phase(Phase::Acknowledge);
+                    return Err(decorate(error, place));
+                }
+            };
+            let reused = hold.is_reused();
+            if failure.unsent && reused && !retried {
+                retried = true;
+                continue;
+            }
+            return Err(decorate(failed(failure, reused, version), place));
+        }
+    }
+
+    /// Reads away a body that is of no interest, so that its link can be used again.
+    pub(super) async fn put_aside(&self, exchange: Exchange, deadline: Instant) {
+        let Exchange { response, mut hold } = exchange;
+        let read = timeout_at(deadline.into(), incoming::read(response.into_body(), MAX_ASIDE)).await;
+        if let Ok(Ok(_)) = read {
+            hold.complete();
+        }
+    }
+
+    /// Sends `DELETE` to `place`, in a task of its own: nobody waits for it, and its failure means that there is nothing
+    /// left to control.
+    pub(super) fn delete(self: &Arc<Self>, place: Place) {
+        // Control may come from a thread outside the runtime; then dropping the stream is what remains.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let links = self.clone();
+        runtime.spawn(async move {
+            let deadline = Instant::now() + CONTROL_TIMEOUT;
+            match links.send(&place, Method::DELETE, HeaderMap::new(), Bytes::new(), deadline).await {
+                Ok(exchange) => links.put_aside(exchange, deadline).await,
+                Err(error) => tracing::debug!(target: "biplane::http::response", "control: {error}"),
+            }
+        });
+    }
+
+    /// When a request must have been acknowledged, by the configuration and by its own deadline.
+    pub(super) fn acknowledged_by(&self, deadline: Option<Instant>) -> Instant {
+        let by = Instant::now() + self.config.http.request_timeout;
+        deadline.map_or(by, |deadline| deadline.min(by))
+    }
+
+    /// When an answer must be over.
+    pub(super) fn over_by(&self, deadline: Option<Instant>) -> Instant {
+        let by = Instant::now() + self.config.http.response_timeout;
+        deadline.map_or(by, |deadline| deadline.min(by))
+    }
+
+    /// Links that were dialled so far.
+    #[cfg(test)]
+    pub(super) fn created(&self) -> u64 {
+        self.pool.created()
+    }
+}
+
+fn failed(failure: SendFailure, reused: bool, version: HttpVersion) -> Error {
+    let retry = if failure.unsent { Retry::Safe } else { Retry::Never };
+    let mut error = Error::closed("the link ended before the request was acknowledged")
+        .with_phase(Phase::Acknowledge)
+        .with_retry(retry);
+    if !reused && version == HttpVersion::Http2 {
+        error = error.with_hint("if the server speaks no HTTP/2 in clear text, set BIPLANE_HTTP_VERSION=1.1");
+    }
+    match failure.cause {
+        Some(cause) => error.with_source(cause),
+        None => error,
+    }
+}
+
+/// Says where an error is from.
+pub(super) fn decorate(error: Error, place: &Place) -> Error {
+    error.with_transport(TransportId::HTTP).with_target(place.url())
+}

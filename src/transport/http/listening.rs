@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A listening HTTP server: both versions on one port, bounded in links, heads and streams; one task per link.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::body::Body;
+use super::idle::{Activity, Busy, HEAD_TIMEOUT};
+use super::names::MAX_HEAD;
+use super::sniff::{Replayed, sniff};
+use super::tasks::LinkTasks;
+use crate::config::HttpVersion;
+use crate::error::{Error, Phase, Result};
+
+/// Links at once. One more is told so and closed.
+const MAX_LINKS: usize = 10_000;
+
+/// Requests at once on one HTTP/2 link.
+pub(super) const MAX_STREAMS: u32 = 256;
+
+/// Streams that a client reset before we looked at them, and streams that we reset: beyond these the link is closed. A
+/// caller that drops all its requests at once stays below it; a flood of resets (CVE-2023-44487) does not.
+const MAX_RESETS: usize = MAX_STREAMS as usize * 4;
+
+/// HTTP/2 flow control: what may be under way to us on one stream, and on one link.
+pub(super) const STREAM_WINDOW: u32 = 1 << 20;
+pub(super) const LINK_WINDOW: u32 = 10 << 20;
+
+/// HTTP/2 pings, so that the silent death of a peer is noticed.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After an accept that failed for want of something, such as file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a link over the limit is told. HTTP/2 clients take it for what it is, too: no HTTP/2.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain\r\n\r\ntoo many connections at this server\n";
+
+/// Answers the requests of a server.
+pub(super) trait Site: Send + Sync + 'static {
+    /// Answers one. Dropped when the client goes away before the head was sent.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// A server at work. Drop ends it at once.
+pub(super) struct Listening {
+    address: SocketAddr,
+    /// When everything must be over; set by `close`.
+    closing: watch::Sender<Option<Instant>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Listening {
+    /// Serves `site` on `listener`.
+    pub(super) fn start(listener: TcpListener, site: Arc<impl Site>) -> Result<Self> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::unexpected("no local address").with_phase(Phase::Listen).with_source(error))?;
+        let (closing, closed) = watch::channel(None);
+        let task = tokio::spawn(accept(listener, site, closed));
+        Ok(Self { address, closing, task: Mutex::new(Some(task)) })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, lets what is in flight finish for at most `grace`, ends the rest.
+    pub(super) async fn close(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        self.closing.send_if_modified(|closing| closing.replace(until).is_none());
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // The task ends itself at its deadline.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, site: Arc<impl Site>, mut closing: watch::Receiver<Option<Instant>>) {
+    let mut links = JoinSet::new();
+    let until = loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if links.len() < MAX_LINKS => {
+                    links.spawn(link(stream, site.clone(), closing.clone()));
+                }
+                Ok((stream, _)) => refuse(&stream),
+                Err(error) => {
+                    tracing::warn!(target: "biplane::http", "accept: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = links.join_next() => {}
+            changed = closing.changed() => match changed {
+                Ok(()) => break *closing.borrow(),
+                // The server was dropped; the links end with the set.
+                Err(_) => return,
+            },
+        }
+    };
+    drop(listener);
+    let all = async { while links.join_next().await.is_some() {} };
+    match until {
+        Some(until) => drop(tokio::time::timeout_at(until, all).await),
+        None => all.await,
+    }
+}
+
+fn refuse(stream: &TcpStream) {
+    tracing::warn!(target: "biplane::http", "{MAX_LINKS} links are open: one more was refused");
+    // A fresh socket's send buffer is empty; whoever does not read it sees the link close.
+    let _ = stream.try_write(FULL);
+}
+
+async fn link(stream: TcpStream, site: Arc<impl Site>, closing: watch::Receiver<Option<Instant>>) {
+    // Without it every small chunk would wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+    let served = match timeout(HEAD_TIMEOUT, sniff(stream)).await {
+        Ok(Ok((HttpVersion::Http1, stream))) => serve_http1(stream, site, closing).await,
+        Ok(Ok((HttpVersion::Http2, stream))) => serve_http2(stream, site, closing).await,
+        // Silent, or gone: there is nobody to tell.
+        Ok(Err(_)) | Err(_) => return,
+    };
+    if let Err(error) = served {
+        tracing::debug!(target: "biplane::http", "a link ended: {error}");
+    }
+}
+
+async fn serve_http1(
+    stream: Replayed<TcpStream>,
+    site: Arc<impl Site>,
+    mut closing: watch::Receiver<Option<Instant>>,
+) -> hyper::Result<()> {
+    let activity = Activity::new();
+    activity.read();
+    let io = TokioIo::new(stream.watched_by(activity.clone()));
+    let service = service_fn(|request| answer(&site, request, Some(activity.serve())));
+    let link = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEAD)
+        .serve_connection(io, service);
+    let mut link = pin!(link);
+    let mut closed = pin!(closing.changed());
+    let mut closed_seen = false;
+    let mut timer = pin!(sleep(HEAD_TIMEOUT));
+    poll_fn(|cx| {
+        if !closed_seen && closed.as_mut().poll(cx).is_ready() {
+            closed_seen = true;
+            link.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(done) = link.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        // The deadline moves with what the link does; the timer follows lazily.
+        while let Some(deadline) = activity.deadline() {
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            match timer.as_mut().poll(cx) {
+                Poll::Ready(()) if activity.deadline() == Some(deadline) => return Poll::Ready(Ok(())),
+                Poll::Ready(()) => {}
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn serve_http2(
+    stream: Replayed<TcpStream>,
+    site: Arc<impl Site>,
+    mut closing: watch::Receiver<Option<Instant>>,
+) -> hyper::Result<()> {
+    let mut tasks = LinkTasks::default();
+    let service = service_fn(|request| {
+        let site = site.clone();
+        async move { answer(&site, request, None).await }
+    });
+    let link = http2::Builder::new(tasks.executor())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(LINK_WINDOW)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut link = pin!(link);
+    let mut closed = pin!(closing.changed());
+    let mut closed_seen = false;
+    let shepherded = poll_fn(|cx| {
+        if !closed_seen && closed.as_mut().poll(cx).is_ready() {
+            closed_seen = true;
+            link.as_mut().graceful_shutdown();
+        }
+        link.as_mut().poll(cx)
+    });
+    tasks.drive(shepherded).await
+}
+
+async fn answer(
+    site: &Arc<impl Site>,
+    request: Request<Incoming>,
+    busy: Option<Busy>,
+) -> Result<Response<Body>, Infallible> {
+    Ok(site.answer(request).await.map(|body| body.with_busy(busy)))
+}

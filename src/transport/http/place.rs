@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A URL that requests go to.
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+
+use super::body::Body;
+use super::pool_standin::PoolKey;
+use crate::config::HttpVersion;
+use crate::error::{Error, Result};
+use crate::target::TransportId;
+
+/// An origin and a path.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Names the origin's links.
+    pub(super) key: PoolKey,
+    authority: Authority,
+    path: PathAndQuery,
+}
+
+impl Place {
+    /// Reads an `http:` URL. What is refused here was not sent.
+    pub(super) fn parse(url: &str) -> Result<Self> {
+        let malformed = |what: String| Error::config(what).with_target(url).with_transport(TransportId::HTTP);
+        let uri: Uri = url.parse().map_err(|error| malformed("no HTTP URL".into()).with_source(error))?;
+        let parts = uri.into_parts();
+        match parts.scheme.as_ref().map(Scheme::as_str) {
+            Some("http") => {}
+            Some("https") => {
+                return Err(Error::unsupported("https: TLS arrives in a later version")
+                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted")
+                    .with_target(url)
+                    .with_transport(TransportId::HTTP));
+            }
+            _ => return Err(malformed("no http: URL".into()).with_hint("write http://host:port/path")),
+        }
+        let authority = parts.authority.ok_or_else(|| malformed("no host in the URL".into()))?;
+        if authority.as_str().contains('@') {
+            return Err(malformed("credentials in the URL of an http plane are not sent".into())
+                .with_hint("take them out; pass what the service wants as message headers"));
+        }
+        let port = authority.port_u16().unwrap_or(80);
+        let key = PoolKey {
+            transport: TransportId::HTTP,
+            authority: format!("{}:{port}", authority.host()),
+            security: String::new(),
+            affinity: None,
+        };
+        let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { key, authority, path })
+    }
+
+    /// Another path at the same origin.
+    pub(super) fn at(&self, path: &str) -> Result<Self> {
+        let path = path.parse().map_err(|error| Error::protocol("no path").with_source(error))?;
+        Ok(Self { path, ..self.clone() })
+    }
+
+    /// The path, without the query.
+    pub(super) fn path(&self) -> &str {
+        self.path.path()
+    }
+
+    /// The URL, for people.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}{}", self.authority, self.path)
+    }
+
+    /// A request to here.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        version: HttpVersion,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Request<Body>> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.headers_mut() = headers;
+        match version {
+            HttpVersion::Http1 => {
+                *request.uri_mut() = Uri::from(self.path.clone());
+                let host = HeaderValue::from_str(self.authority.as_str())
+                    .map_err(|error| Error::config("no host").with_source(error))?;
+                request.headers_mut().insert(header::HOST, host);
+            }
+            HttpVersion::Http2 => {
+                *request.version_mut() = http::Version::HTTP_2;
+                *request.uri_mut() = Uri::builder()
+                    .scheme(Scheme::HTTP)
+                    .authority(self.authority.clone())
+                    .path_and_query(self.path.clone())
+                    .build()
+                    .map_err(|error| Error::config("no URL").with_source(error))?;
+            }
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn urls_are_read_and_others_refused_before_any_io() {
+        let place = Place::parse("http://[::1]:8081/v1/rpc/words?x=1").unwrap();
+        assert_eq!((place.key.authority.as_str(), place.path()), ("[::1]:8081", "/v1/rpc/words"));
+        assert_eq!(place.url(), "http://[::1]:8081/v1/rpc/words?x=1");
+        assert_eq!(Place::parse("http://host").unwrap().key.authority, "host:80");
+        for (url, kind) in [
+            ("https://host/x", ErrorKind::Unsupported),
+            ("tcp://host/x", ErrorKind::Config),
+            ("/path", ErrorKind::Config),
+            ("", ErrorKind::Config),
+            ("http://", ErrorKind::Config),
+            ("http://u:secret@host/x", ErrorKind::Config),
+        ] {
+            let error = Place::parse(url).unwrap_err();
+            assert_eq!(error.kind(), kind, "{url}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The request plane's server: `POST {root}/{subject}`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use tokio::sync::OnceCell;
+
+use super::accept::negotiate;
+use super::body::Body;
+use super::control::{control, stream_path, token_of};
+use super::head;
+use super::listening::{Listening, Site};
+use super::live::LiveStreams;
+use super::names::{LOCATED, REQUEST_ID, STREAM};
+use super::refusal::Refusal;
+use super::reply::{Reply, response};
+use super::{incoming, warn_if_public};
+use crate::config::{Config, StreamFormat};
+use crate::dispatch::{Dispatch, launch};
+use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result};
+use crate::io::advertise::advertised_host;
+use crate::io::bind::bind_tcp;
+use crate::message::{Request, Subject};
+use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlaneServer, ResponseConnectionInfo};
+use crate::stream::ResponseStream;
+use crate::target::{TransportAddress, TransportId};
+
+/// For a request's body to arrive. Our own callers give up on the acknowledgement long before.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Inline answers at once, over all endpoints.
+const MAX_ANSWERS: usize = 262_144;
+
+/// Receives requests over HTTP/1.1 and HTTP/2. Binds when the first endpoint is registered.
+///
+/// Without `x-biplane-reply-to` the answer is the response's body, in the format of `Accept`, so that `curl -N` shows it.
+pub struct HttpRequestServer {
+    site: Arc<RequestSite>,
+    listening: OnceCell<Listening>,
+    closed: AtomicBool,
+}
+
+impl HttpRequestServer {
+    /// A server that listens where `config` says.
+    pub fn new(config: Arc<Config>) -> Self {
+        let site = RequestSite { config, endpoints: Arc::default(), answers: Arc::new(LiveStreams::new(MAX_ANSWERS)) };
+        Self { site: Arc::new(site), listening: OnceCell::new(), closed: AtomicBool::new(false) }
+    }
+
+    async fn listening(&self) -> Result<&Listening> {
+        let bind = &self.site.config.http.request;
+        let start = async || {
+            let listener = bind_tcp(bind, "DYN_HTTP_RPC_PORT").await?;
+            warn_if_public(&bind.host, "DYN_HTTP_RPC_HOST");
+            Listening::start(listener, self.site.clone())
+        };
+        self.listening.get_or_try_init(start).await.map_err(|error| error.with_transport(TransportId::HTTP))
+    }
+}
+
+#[async_trait]
+impl RequestPlaneServer for HttpRequestServer {
+    async fn register_endpoint(&self, subject: Subject, dispatch: Dispatch) -> Result<EndpointGuard> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed("the server was closed").with_transport(TransportId::HTTP));
+        }
+        let config = &self.site.config;
+        let port = self.listening().await?.address().port();
+        let endpoints = self.site.endpoints.clone();
+        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(subject.clone()) {
+            Entry::Vacant(place) => drop(place.insert(dispatch)),
+            Entry::Occupied(_) => {
+                return Err(Error::config(format!("the endpoint {subject} is registered already"))
+                    .with_detail(Detail::AlreadyRegistered)
+                    .with_phase(Phase::Listen)
+                    .with_transport(TransportId::HTTP));
+            }
+        }
+        let host = advertised_host(config, &config.http.request.host);
+        let url = format!("http://{host}:{port}{}/{}", config.http.request_root, head::encode_subject(&subject));
+        Ok(EndpointGuard::new(TransportAddress::http(url), move || {
+            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&subject);
+        }))
+    }
+
+    async fn close(&self, grace: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        if let Some(listening) = self.listening.get() {
+            listening.close(grace).await;
+        }
+        Ok(())
+    }
+}
+
+type Endpoints = Arc<RwLock<HashMap<Subject, Dispatch>>>;
+
+struct RequestSite {
+    config: Arc<Config>,
+    endpoints: Endpoints,
+    /// Inline answers, for control. Their reader is there from the first.
+    answers: Arc<LiveStreams>,
+}
+
+impl Site for RequestSite {
+    async fn answer(&self, request: HttpRequest<Incoming>) -> Response<Body> {
+        let id = request.headers().get(REQUEST_ID).cloned();
+        let mut response = self.route(request).await.unwrap_or_else(Refusal::into_response);
+        if let Some(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+}
+
+impl RequestSite {
+    async fn route(&self, request: HttpRequest<Incoming>) -> Result<Response<Body>, Refusal> {
+        let (head, body) = request.into_parts();
+        let http = &self.config.http;
+        let path = head.uri.path();
+        if head.method != Method::POST {
+            return match token_of(path, &http.response_root) {
+                Some(token) if head.method == Method::DELETE => control(&self.answers, token?, &head.uri),
+                Some(_) => Err(Refusal::method("DELETE")),
+                None => Err(Refusal::method("POST")),
+            };
+        }
+        let (subject, dispatch) = self.endpoint(&head.uri)?;
+        let reply_to = head::read_reply_to(&head.headers)?;
+        let format = match reply_to {
+            ReplyTo::Inline => negotiate(&head.headers, http.response_format).ok_or_else(Refusal::not_acceptable)?,
+            _ => http.response_format,
+        };
+        let body = read_body(body, dispatch.limits().max_message_size).await?;
+        let longest = self.config.limits.request_timeout.min(http.response_timeout);
+        let request = head::read(&head.headers, subject, body, Instant::now(), longest)?;
+        check_size(&request, dispatch.limits().max_message_size)?;
+        self.dispatch(&dispatch, request, &reply_to, format).await
+    }
+
+    fn endpoint(&self, uri: &Uri) -> Result<(Subject, Dispatch), Refusal> {
+        let root = &self.config.http.request_root;
+        let rest = uri.path().strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
+            let error = Error::no_service(format!("nothing is served at {}", uri.path()))
+                .with_hint(format!("post to {root}/SUBJECT; `biplane services` lists what is served"));
+            return Err(error.into());
+        };
+        let subject = head::decode_subject(rest)?;
+        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let dispatch = endpoints.get(&subject).cloned().ok_or_else(|| {
+            Error::no_service(format!("no endpoint {subject} is registered here"))
+                .with_hint("`biplane services` lists what is served where")
+        })?;
+        Ok((subject, dispatch))
+    }
+
+    async fn dispatch(
+        &self,
+        dispatch: &Dispatch,
+        request: Request,
+        reply_to: &ReplyTo,
+        format: StreamFormat,
+    ) -> Result<Response<Body>, Refusal> {
+        let (ack, running) = dispatch.accept(request, reply_to).await?;
+        launch(running);
+        match ack {
+            Ack::Inline(stream) => self.inline(stream, format),
+            Ack::Accepted => accepted(None),
+            Ack::Located(info) => accepted(Some(&info)),
+        }
+    }
+
+    /// The head goes out as soon as the request is accepted; only a refusal by overload, which is known at once, still
+    /// becomes a status.
+    fn inline(&self, mut stream: ResponseStream, format: StreamFormat) -> Result<Response<Body>, Refusal> {
+        let first = match stream.poll_event(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Err(error))) if error.kind() == ErrorKind::Overloaded => return Err(error.into()),
+            Poll::Ready(first) => Some(first),
+            Poll::Pending => None,
+        };
+        let claim = self.answers.start(stream)?;
+        let path = stream_path(&self.config.http.response_root, claim.token());
+        let mut response = response(Reply::new(claim, format).with_first(first));
+        response.headers_mut().extend(path.map(|path| (STREAM, path)));
+        Ok(response)
+    }
+}
+
+async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIMEOUT, incoming::read(body, limit)).await {
+        Ok(read) => read.map_err(|error| match error.kind() {
+            // The peer left in mid-request: whoever still reads this sent something malformed.
+            ErrorKind::Closed => Refusal::new(StatusCode::BAD_REQUEST, error),
+            _ => Refusal::from(error),
+        }),
+        Err(_) => {
+            let error = Error::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()));
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, error))
+        }
+    }
+}
+
+/// The body alone has been checked; headers count, too.
+fn check_size(request: &Request, limit: usize) -> Result<()> {
+    let size = request.message.size();
+    if size > limit { Err(Error::too_large("the request", limit as u64, size as u64)) } else { Ok(()) }
+}
+
+/// The acknowledgement. The place stands in a header for programs and in the body for people.
+fn accepted(located: Option<&ResponseConnectionInfo>) -> Result<Response<Body>, Refusal> {
+    let mut json = BytesMut::from(&b"{\"accepted\":true"[..]);
+    let mut headers = HeaderMap::new();
+    if let Some(info) = located {
+        let text = info.to_text();
+        json.extend_from_slice(b",\"located\":");
+        json.extend_from_slice(text.as_bytes());
+        let value = HeaderValue::from_bytes(text.as_bytes())
+            .map_err(|error| PeerError::from(Error::unexpected("a place that is no header").with_source(error)))
+            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+        headers.insert(LOCATED, value);
+    }
+    json.extend_from_slice(b"}\n");
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = Response::new(Body::full(json));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    *response.headers_mut() = headers;
+    Ok(response)
+}

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
-use biplane::config::{EnvKind, EnvVar};
+use biplane::config::{EnvKind, EnvVar, units};
 use biplane::{Error, Result};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 pub(crate) const SERVER_VARIABLE: &str = "NATS_SERVER";
 
@@ -23,40 +23,62 @@ const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_MAX_ACCEPTING: usize = 1024;
 
 pub(crate) const ENV: &[EnvVar] = &[
-    EnvVar {
-        name: SERVER_VARIABLE,
-        path: "transport.nats.server",
-        kind: EnvKind::Text,
-        // Unset is not the same as the default server: only a server that somebody names elects the plane.
-        default: "",
-        doc: "NATS server URL, or several separated by commas; set, it makes nats the default request plane. \
-              The nats plane without it uses nats://127.0.0.1:4222.",
-        secret: false,
-    },
-    EnvVar {
-        name: "NATS_AUTH_USERNAME",
-        path: "transport.nats.username",
-        kind: EnvKind::Text,
-        default: "",
-        doc: "User name at the NATS server; needs NATS_AUTH_PASSWORD.",
-        secret: false,
-    },
-    secret("NATS_AUTH_PASSWORD", "transport.nats.password", "Password of NATS_AUTH_USERNAME."),
-    secret("NATS_AUTH_TOKEN", "transport.nats.token", "Token that the NATS server asks for."),
-    secret("NATS_AUTH_NKEY", "transport.nats.nkey", "Seed of the nkey that the NATS server knows."),
-    EnvVar {
-        name: "NATS_AUTH_CREDENTIALS_FILE",
-        path: "transport.nats.credentials_file",
-        kind: EnvKind::Path,
-        default: "",
-        doc: "File with a JWT and the seed that signs for it.",
-        secret: false,
-    },
+    // No default: only a server that somebody names elects the plane.
+    EnvVar::new(
+        SERVER_VARIABLE,
+        "transport.nats.server",
+        EnvKind::Text,
+        "",
+        "URL of the NATS server, `nats://` or `tls://`, or several separated by commas. Set, it makes `nats` the default \
+         request plane. The plane without it uses `nats://127.0.0.1:4222`.",
+    ),
+    EnvVar::new(
+        "NATS_AUTH_USERNAME",
+        "transport.nats.username",
+        EnvKind::Text,
+        "",
+        "User name at the NATS server, with `NATS_AUTH_PASSWORD`.",
+    ),
+    EnvVar::new(
+        "NATS_AUTH_PASSWORD",
+        "transport.nats.password",
+        EnvKind::Text,
+        "",
+        "Password of `NATS_AUTH_USERNAME`.",
+    )
+    .secret(),
+    EnvVar::new("NATS_AUTH_TOKEN", "transport.nats.token", EnvKind::Text, "", "Token that the NATS server asks for.")
+        .secret(),
+    EnvVar::new(
+        "NATS_AUTH_NKEY",
+        "transport.nats.nkey",
+        EnvKind::Text,
+        "",
+        "Seed (`SU…`) of the nkey that the NATS server knows.",
+    )
+    .secret(),
+    EnvVar::new(
+        "NATS_AUTH_CREDENTIALS_FILE",
+        "transport.nats.credentials_file",
+        EnvKind::Path,
+        "",
+        "File with a JWT and the seed that signs for it.",
+    ),
+    EnvVar::new(
+        "",
+        "transport.nats.ack_timeout",
+        EnvKind::Duration,
+        "5s",
+        "How long a caller waits for the acknowledgement of a request, if its deadline is not earlier.",
+    ),
+    EnvVar::new(
+        "",
+        "transport.nats.max_accepting",
+        EnvKind::Int { min: 1, max: 1_000_000 },
+        "1024",
+        "Requests of one endpoint whose answer's stream is being opened; one more is refused, which is safe to repeat.",
+    ),
 ];
-
-const fn secret(name: &'static str, path: &'static str, doc: &'static str) -> EnvVar {
-    EnvVar { name, path, kind: EnvKind::Text, default: "", doc, secret: true }
-}
 
 /// What the section may say.
 #[derive(Clone, Default, Deserialize)]
@@ -68,7 +90,7 @@ pub(crate) struct NatsConfig {
     token: Option<String>,
     nkey: Option<String>,
     credentials_file: Option<PathBuf>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "units::deserialize_optional_duration")]
     ack_timeout: Option<Duration>,
     max_accepting: Option<usize>,
 }
@@ -231,34 +253,6 @@ fn without_credentials(server: ServerAddr) -> ServerAddr {
     ServerAddr::from_url(url).unwrap_or(server)
 }
 
-/// Whole seconds, or `250ms`, `5s`, `1m`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Seconds(u64),
-        Text(String),
-    }
-    let parse = |text: &str| {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let number: u64 = digits.parse().ok()?;
-        let millis = match &text[digits.len()..] {
-            "ms" => 1,
-            "" | "s" => 1_000,
-            "m" => 60_000,
-            _ => return None,
-        };
-        Some(Duration::from_millis(number.checked_mul(millis)?))
-    };
-    Ok(match Option::<Written>::deserialize(deserializer)? {
-        None => None,
-        Some(Written::Seconds(seconds)) => Some(Duration::from_secs(seconds)),
-        Some(Written::Text(text)) => Some(parse(text.trim()).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is no time; write seconds, or a number with ms, s or m"))
-        })?),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +295,15 @@ mod tests {
         for secret in ["hunter2", "s3cret", "SUSECRET"] {
             assert!(!error.contains(secret), "{error}");
         }
+    }
+
+    #[test]
+    fn the_table_says_what_the_code_does() {
+        let default = |path: &str| ENV.iter().find(|row| row.path == path).map(|row| row.default);
+        let ack_timeout = units::format_duration(DEFAULT_ACK_TIMEOUT);
+        assert_eq!(default("transport.nats.ack_timeout"), Some(ack_timeout.as_str()));
+        assert_eq!(default("transport.nats.max_accepting"), Some(DEFAULT_MAX_ACCEPTING.to_string().as_str()));
+        assert!(ENV.iter().any(|row| row.name == SERVER_VARIABLE && row.doc.contains(DEFAULT_SERVER)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use biplane::plane::{Ack, ReplyTo};
+use biplane::telemetry::{InFlight, PlaneMetrics};
 use biplane::{Dispatch, Error, Request, Result, Subject, launch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -41,6 +42,7 @@ pub(crate) struct Endpoint {
     pub(crate) dispatch: Dispatch,
     pub(crate) connection: Arc<Connection>,
     pub(crate) limits: EndpointLimits,
+    pub(crate) metrics: PlaneMetrics,
 }
 
 /// Both subscriptions of an endpoint, on one link.
@@ -99,13 +101,13 @@ impl Endpoint {
         std::future::pending().await
     }
 
+    /// Unsubscribes and takes what is on its way. The library forgets a subscription at the first thing that happens after it
+    /// has told the server, so a request that was routed here within that round trip can be lost: its caller times out.
+    /// Callers that go by discovery are elsewhere by then, if the record is withdrawn first.
     async fn drain(&self, mut subscribed: Subscribed, accepting: &mut Accepting, until: Instant) {
         let (group, direct) = subscribed.messages.get_mut();
-        let both = async {
-            // Fails only if the client is gone, and the subscriptions with it.
-            let _ = group.drain().await;
-            let _ = direct.drain().await;
-        };
+        // Side by side, so that the second is no event after the first. They fail only if the client is gone.
+        let both = async { tokio::join!(group.drain(), direct.drain()) };
         if timeout_at(until, both).await.is_err() {
             return;
         }
@@ -128,7 +130,12 @@ impl Endpoint {
             tracing::debug!(target: "biplane::nats", subject = %self.subject, "an acknowledgement came as a request");
             return;
         }
-        let reply = Reply { link: link.clone(), to: message.reply, limit: self.limits.accept_timeout };
+        let reply = Reply {
+            link: link.clone(),
+            to: message.reply,
+            limit: self.limits.accept_timeout,
+            in_flight: self.metrics.begin(),
+        };
         let request = if accepting.len() >= self.limits.max_accepting {
             Err(Error::overloaded(format!(
                 "{} requests are being accepted at this endpoint",
@@ -205,12 +212,16 @@ struct Reply {
     /// `None` for a message that wants no reply.
     to: Option<async_nats::Subject>,
     limit: Duration,
+    in_flight: InFlight,
 }
 
 impl Reply {
     /// Says whether the acknowledgement left, or nobody waits for one.
-    async fn send(&self, outcome: Result<Ack>) -> bool {
-        let Some(to) = self.to.clone() else { return true };
+    async fn send(self, outcome: Result<Ack>) -> bool {
+        if let Err(error) = &outcome {
+            self.in_flight.fail(error.kind());
+        }
+        let Some(to) = self.to else { return true };
         let (headers, payload) = ack::encode(&outcome);
         match timeout(self.limit, self.link.respond(to, headers, payload)).await {
             Ok(Ok(())) => true,

@@ -28,10 +28,10 @@ mod wire;
 
 use std::sync::Arc;
 
-use biplane::Result;
 use biplane::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
 use biplane::plane::RequestPlane;
 use biplane::registry::{BuildContext, TransportRegistration};
+use biplane::{PlaneType, Result, TransportId};
 
 use crate::client::NatsRequestClient;
 use crate::config::{NatsConfig, Settings};
@@ -74,8 +74,10 @@ fn build(context: &BuildContext) -> Result<RequestPlane> {
         let name = format!("biplane {:016x}", context.instance_id());
         Ok(Connection::new(settings.clone(), limits.connect_timeout, name))
     })?;
+    let metrics = context.telemetry().plane(&TransportId::NATS, PlaneType::Request);
+    let server = NatsRequestServer::new(connection.clone(), &settings, limits, context.instance_id(), metrics.clone());
     Ok(RequestPlane {
-        client: Arc::new(NatsRequestClient::new(connection.clone(), settings.ack_timeout)),
-        server: Arc::new(NatsRequestServer::new(connection, &settings, limits, context.instance_id())),
+        client: Arc::new(NatsRequestClient::new(connection, settings.ack_timeout, metrics)),
+        server: Arc::new(server),
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use biplane::config::Limits;
 use biplane::plane::{EndpointGuard, RequestPlaneServer};
+use biplane::telemetry::PlaneMetrics;
 use biplane::{Detail, Dispatch, Error, Phase, Result, Subject, TransportAddress};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ pub(crate) struct NatsRequestServer {
     connection: Arc<Connection>,
     limits: EndpointLimits,
     instance_id: u64,
+    metrics: PlaneMetrics,
     registered: Arc<Mutex<Registered>>,
 }
 
@@ -46,13 +48,19 @@ struct Served {
 }
 
 impl NatsRequestServer {
-    pub(crate) fn new(connection: Arc<Connection>, settings: &Settings, limits: &Limits, instance_id: u64) -> Self {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        settings: &Settings,
+        limits: &Limits,
+        instance_id: u64,
+        metrics: PlaneMetrics,
+    ) -> Self {
         let limits = EndpointLimits {
             max_accepting: settings.max_accepting,
             accept_timeout: limits.call_home_timeout,
             request_timeout: limits.request_timeout,
         };
-        Self { connection, limits, instance_id, registered: Arc::default() }
+        Self { connection, limits, instance_id, metrics, registered: Arc::default() }
     }
 
     fn registered(&self) -> MutexGuard<'_, Registered> {
@@ -92,6 +100,7 @@ impl RequestPlaneServer for NatsRequestServer {
             dispatch,
             connection: self.connection.clone(),
             limits: self.limits,
+            metrics: self.metrics.clone(),
         };
         let subscribed =
             endpoint.subscribe().await.map_err(|error| error.with_transport(ID).with_phase(Phase::Listen))?;
@@ -123,10 +132,12 @@ impl RequestPlaneServer for NatsRequestServer {
             served.finish(until).await;
         }
         // The last acknowledgements may still be on their way to the socket.
-        match self.connection.current() {
-            Some(link) => link.round_trip(until).await,
-            None => Ok(()),
+        if let Some(link) = self.connection.current()
+            && let Err(error) = link.round_trip(until).await
+        {
+            tracing::debug!(target: "biplane::nats", %error, "closed without knowing that the last acknowledgements left");
         }
+        Ok(())
     }
 }
 

@@ -78,14 +78,11 @@ async fn the_group_shares_and_the_instance_does_not() {
         seen.extend(items);
     }
     assert_eq!(seen.len(), 2);
+    let address = first.address().clone();
     drop(first);
-    // The other one takes over; a request that finds nobody at the first says so, and is safe to repeat.
-    let mut left = 0;
-    while left < 20 {
-        match caller.ask(&group, request("who", "")).await {
-            Ok(items) => left += usize::from(items == ["two"]),
-            Err(error) => panic!("{error:?}"),
-        }
+    caller.until_gone(&address, "who").await;
+    for _ in 0..20 {
+        assert_eq!(caller.ask(&group, request("who", "")).await.unwrap(), ["two"]);
     }
 }
 
@@ -215,14 +212,7 @@ async fn a_subject_is_served_once_and_free_again_after_its_guard() {
     assert_eq!(caller.ask(first.address(), request("who", "")).await.unwrap(), ["first"]);
     let address = first.address().clone();
     drop(first);
-    // The server hears of it in its own time; until then the first may still answer.
-    let error = loop {
-        match caller.ask(&address, request("who", "")).await {
-            Ok(items) => assert_eq!(items, ["first"]),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.detail(), Some(&Detail::NoResponders));
+    caller.until_gone(&address, "who").await;
     let second = worker.serve("who", says("second")).await;
     assert_eq!(caller.ask(second.address(), request("who", "")).await.unwrap(), ["second"]);
 }
@@ -255,4 +245,28 @@ async fn close_finishes_what_runs_and_refuses_what_comes() {
     let error = worker.register("other", echo(), DispatchLimits::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     patiently(worker.plane.server.close(Duration::ZERO)).await.unwrap();
+}
+
+#[tokio::test]
+async fn both_sides_count_their_requests() {
+    let Some(server) = NatsServer::start() else { return };
+    let answers = Arc::new(Answers::default());
+    let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
+    let guard = worker.serve("echo", echo()).await;
+    for _ in 0..3 {
+        caller.ask(guard.address(), request("echo", "x")).await.unwrap();
+    }
+    caller.ask(guard.address(), request("other", "x")).await.unwrap_err();
+    for node in [worker, caller] {
+        let text = node.telemetry.render();
+        for (name, rest, value) in [
+            ("transport_requests_total", "plane=\"request\"", "4"),
+            ("transport_active_streams", "plane=\"request\"", "0"),
+            ("transport_errors_total", "error_type=\"no_route\"", "1"),
+        ] {
+            let mut lines = text.lines().filter(|line| line.starts_with(name) && line.contains("transport=\"nats\""));
+            let line = lines.find(|line| line.contains(rest));
+            assert!(line.is_some_and(|line| line.ends_with(&format!(" {value}"))), "{name} in\n{text}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use biplane::config::Config;
+use biplane::config::{Inputs, load};
 use biplane::plane::{
     Ack, EndpointGuard, Opened, Pending, PendingResponse, ReplyTo, RequestPlane, ResponseConnectionInfo, ResponsePlane,
     ResponsePlanes,
@@ -20,13 +20,9 @@ use biplane::registry::{BuildContext, Factory};
 use biplane::stream::pipe;
 use biplane::telemetry::Telemetry;
 use biplane::{
-    Dispatch, DispatchLimits, Error, Handler, Request, RequestContext, ResponseSender, ResponseStream, Result, Subject,
-    TransportAddress, TransportId, handler_fn,
+    Detail, Dispatch, DispatchLimits, Error, ErrorKind, Handler, Request, RequestContext, ResponseSender,
+    ResponseStream, Result, Subject, TransportAddress, TransportId, handler_fn,
 };
-
-mod settings;
-
-pub use settings::config;
 
 /// Nothing in a test takes this long, however slow the machine; a test that would hang fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,19 +35,20 @@ pub async fn patiently<T>(future: impl Future<Output = T>) -> T {
 /// One runtime: its own connection to the broker, its own request plane.
 pub struct Node {
     pub plane: RequestPlane,
+    pub telemetry: Telemetry,
     pub answers: Arc<Answers>,
 }
 
 impl Node {
-    /// A node whose section `[transport.nats]` is `section`.
+    /// A node whose section `[transport.nats]` is `section`. The process's own environment has no say.
     pub fn new(instance_id: u64, section: &[(&str, &str)], answers: &Arc<Answers>) -> Result<Self> {
-        Self::with_config(instance_id, config(section), answers)
-    }
-
-    pub fn with_config(instance_id: u64, config: Config, answers: &Arc<Answers>) -> Result<Self> {
+        let overrides = section.iter().map(|(key, text)| (format!("transport.nats.{key}"), (*text).to_owned()));
+        let inputs = Inputs { overrides: overrides.collect(), ..Inputs::default() };
+        let config = load(inputs, &[biplane_nats::REQUEST])?.config;
         let context = BuildContext::new(Arc::new(config), Telemetry::default(), instance_id);
+        let telemetry = context.telemetry().clone();
         let Factory::Request(build) = biplane_nats::REQUEST.factory else { panic!("not a request plane") };
-        Ok(Self { plane: build(&context)?, answers: answers.clone() })
+        Ok(Self { plane: build(&context)?, telemetry, answers: answers.clone() })
     }
 
     /// A node at the server with this URL.
@@ -82,6 +79,21 @@ impl Node {
             _ => None,
         };
         expected.pending.resolve(located)
+    }
+
+    /// Waits until the server says that nobody listens at `to`, whose guard was dropped. The last request on its way there
+    /// may be lost with the subscription.
+    pub async fn until_gone(&self, to: &TransportAddress, subject: &'static str) {
+        let gone = async {
+            loop {
+                match self.ask(to, request(subject, "")).await {
+                    Err(error) if error.detail() == Some(&Detail::NoResponders) => break,
+                    Err(error) if error.kind() != ErrorKind::Timeout => panic!("{error:?}"),
+                    _ => {}
+                }
+            }
+        };
+        patiently(gone).await;
     }
 
     /// The whole answer of one request, as text.

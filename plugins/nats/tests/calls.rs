@@ -20,7 +20,7 @@ async fn an_answer_comes_on_the_response_plane() {
     let Some(server) = NatsServer::start() else { return };
     let answers = Arc::new(Answers::default());
     let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
-    let words = handler_fn(|request: Request, mut reply: ResponseSender| async move {
+    let words = handler_fn(|request: Request, reply: ResponseSender| async move {
         for word in request.message.text()?.split(' ') {
             reply.send(word.to_owned()).await?;
         }
@@ -37,7 +37,7 @@ async fn body_headers_and_context_cross_unchanged() {
     let Some(server) = NatsServer::start() else { return };
     let answers = Arc::new(Answers::default());
     let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
-    let context = handler_fn(|request: Request, mut reply: ResponseSender| async move {
+    let context = handler_fn(|request: Request, reply: ResponseSender| async move {
         reply.send(format!("{} {:?}", request.context.id, request.context.deadline.is_some())).await?;
         reply.send(request.message).await
     });
@@ -122,7 +122,7 @@ async fn a_handlers_error_comes_with_the_answer() {
     let refusal = PeerError::new(42, "no such word").with_data(&b"{\"word\": \"x\"}"[..]);
     let fails = {
         let refusal = refusal.clone();
-        handler_fn(move |_: Request, mut reply: ResponseSender| {
+        handler_fn(move |_: Request, reply: ResponseSender| {
             let refusal = refusal.clone();
             async move {
                 reply.send("one").await?;
@@ -223,7 +223,7 @@ async fn close_finishes_what_runs_and_refuses_what_comes() {
     let answers = Arc::new(Answers::default());
     let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
     let (finish, gate) = tokio::sync::watch::channel(false);
-    let slow = handler_fn(move |_: Request, mut reply: ResponseSender| {
+    let slow = handler_fn(move |_: Request, reply: ResponseSender| {
         let mut gate = gate.clone();
         async move {
             let _ = gate.wait_for(|open| *open).await;

@@ -114,12 +114,12 @@ pub fn request(subject: &'static str, body: impl Into<biplane::Message>) -> Requ
 
 /// Sends back what it gets.
 pub fn echo() -> impl Handler {
-    handler_fn(|request: Request, mut reply: ResponseSender| async move { reply.send(request.message).await })
+    handler_fn(|request: Request, reply: ResponseSender| async move { reply.send(request.message).await })
 }
 
 /// Says `name` to everyone.
 pub fn says(name: &'static str) -> impl Handler {
-    handler_fn(move |_: Request, mut reply: ResponseSender| async move { reply.send(name).await })
+    handler_fn(move |_: Request, reply: ResponseSender| async move { reply.send(name).await })
 }
 
 /// A response plane within the process: the answer waits in a map under the request's id.

@@ -8,8 +8,8 @@ use biplane::{Biplane, ControlMessage, Error, ErrorKind, PeerError, Request, Res
 use tempfile::TempDir;
 
 /// Request planes of the core; the plugins' own crates add theirs.
-const REQUEST_PLANES: [&str; 1] = ["tcp"];
-const RESPONSE_PLANES: [&str; 1] = ["tcp"];
+const REQUEST_PLANES: [&str; 2] = ["tcp", "http"];
+const RESPONSE_PLANES: [&str; 2] = ["tcp", "http"];
 
 fn runtime(store: &Path, request: &str, response: &str) -> Biplane {
     Biplane::builder()

@@ -76,7 +76,7 @@ async fn server_request(fixture: &Fixture) -> Check {
         responder.request(request).await
     });
     match received(&*fixture.caller).await? {
-        Inbound::Request(request, mut reply) => {
+        Inbound::Request(request, reply) => {
             ensure!(request.subject.as_str() == "ask", "the subject became {}", request.subject);
             ensure!(request.message.body == "question", "the question became {:?}", request.message.text());
             reply.send("answer").await?;
@@ -113,7 +113,7 @@ async fn both_ways(fixture: &Fixture) -> Check {
     let caller = fixture.caller.clone();
     let answering = tokio::spawn(async move {
         for _ in 0..20 {
-            if let Ok(Some(Inbound::Request(request, mut reply))) = caller.receive().await {
+            if let Ok(Some(Inbound::Request(request, reply))) = caller.receive().await {
                 reply.send(request.message).await?;
             }
         }

@@ -222,7 +222,7 @@ async fn deliver(opened: Opened, reserved: crate::plane::PendingResponse) -> Che
     super::streams::ends(&mut stream).await
 }
 
-async fn answer(mut sender: ResponseSender) -> crate::Result<()> {
+async fn answer(sender: ResponseSender) -> crate::Result<()> {
     sender.send("true").await?;
     sender.close();
     Ok(())

@@ -178,7 +178,7 @@ async fn kill_ends(fixture: &Fixture) -> Check {
 }
 
 async fn duplex_interleaves(fixture: &Fixture) -> Check {
-    let (mut upload, items) = pipe(64 << 10, fixture.max_message_size());
+    let (upload, items) = pipe(64 << 10, fixture.max_message_size());
     let mut stream = fixture.caller.open(streaming(fixture, Behaviour::Duplex, "first", items))?;
     ensure!(stream.next().await.is_some_and(|found| found.is_ok_and(|found| found.body == "first")), "no first echo");
     // Each item is sent only after the echo of the one before: neither side may wait for the other's end.
@@ -194,7 +194,7 @@ async fn duplex_interleaves(fixture: &Fixture) -> Check {
 }
 
 async fn half_close(fixture: &Fixture) -> Check {
-    let (mut upload, items) = pipe(64 << 10, fixture.max_message_size());
+    let (upload, items) = pipe(64 << 10, fixture.max_message_size());
     let mut stream = fixture.caller.open(streaming(fixture, Behaviour::Upload, "12345", items))?;
     let sending = tokio::spawn(async move {
         for _ in 0..200 {
@@ -215,7 +215,7 @@ async fn half_close(fixture: &Fixture) -> Check {
 }
 
 async fn failed_upload(fixture: &Fixture) -> Check {
-    let (mut upload, items) = pipe(64 << 10, fixture.max_message_size());
+    let (upload, items) = pipe(64 << 10, fixture.max_message_size());
     let mut stream = fixture.caller.open(streaming(fixture, Behaviour::Upload, "", items))?;
     upload.send("half").await?;
     drop(upload);

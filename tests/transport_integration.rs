@@ -106,7 +106,7 @@ async fn every_pair_carries_errors_after_items() {
             within(async {
                 let pair = pair(request, response).await;
                 let (seen, error) = items(&pair.caller, "broken", "x").await;
-                assert_eq!(seen, ["one"], "{request}+{response}");
+                assert_eq!(seen, ["one"], "{request}+{response}: {error:?}");
                 let error = error.expect("an error");
                 assert_eq!(
                     error.peer(),

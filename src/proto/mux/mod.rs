@@ -268,17 +268,15 @@ impl Mux {
         self.incoming.pop_front()
     }
 
-    /// Takes an incoming answer: the stream gets a reader.
+    /// Takes an incoming answer, whose stream has had a reader since it came in.
     pub fn claim(&mut self, key: Key, deadline: Option<Instant>) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            stream.reader = true;
-        }
         self.set_deadline(key, deadline);
     }
 
-    /// Turns a stream down that nobody holds yet.
+    /// Turns a stream down that nobody has taken yet.
     pub fn refuse(&mut self, key: Key, error: &PeerError) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.reader = false;
         stream.recv.discard = true;
         if !stream.sent_last {
             stream.sent_last = true;

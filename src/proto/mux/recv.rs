@@ -138,7 +138,11 @@ impl Mux {
     fn deliver_open(&mut self, key: Key, open: Open, message: Message, has_items: bool) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let incoming = match open {
-            Open::CallHome { token } => Incoming::CallHome { key, token },
+            Open::CallHome { token } => {
+                // Held from here on: the whole answer may be in before anyone claims it.
+                stream.reader = true;
+                Incoming::CallHome { key, token }
+            }
             Open::Request { subject, context, reply_to } => {
                 stream.writers = 1;
                 // A request that is still open when its message is complete has items, or its FIN is under way.
@@ -230,7 +234,7 @@ impl Mux {
 
     fn deliver(&mut self, key: Key, event: Event, spent: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        if !stream.reader && stream.purpose != Purpose::Receiver {
+        if !stream.reader {
             self.give_back(key, spent);
             return;
         }

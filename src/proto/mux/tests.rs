@@ -203,6 +203,21 @@ fn call_home_streams_flow_from_their_opener() {
 }
 
 #[test]
+fn an_answer_that_is_complete_before_it_is_claimed_is_not_lost() {
+    let mut pair = Pair::new();
+    let sender = pair.b.open_call_home([9; 16]).unwrap();
+    pair.b.push(sender, Message::new("all")).unwrap();
+    pair.b.release_writer(sender, Unended::Close);
+    pair.run(1000);
+    let Some(Incoming::CallHome { key, .. }) = pair.a.next_incoming() else { panic!() };
+    pair.a.claim(key, None);
+    assert_eq!(item(&mut pair.a, key).unwrap().unwrap().body, "all");
+    assert!(item(&mut pair.a, key).is_none());
+    pair.a.release_reader(key);
+    assert!(pair.is_empty());
+}
+
+#[test]
 fn a_refused_call_home_fails_its_sender_with_the_reason() {
     let mut pair = Pair::new();
     let sender = pair.b.open_call_home([9; 16]).unwrap();

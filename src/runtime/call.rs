@@ -70,10 +70,16 @@ enum Stage {
     Over,
 }
 
+/// An instance, and which of its routes is tried.
+struct Chosen {
+    pick: Pick,
+    routes: Arc<[Route]>,
+    at: usize,
+}
+
 /// A chosen instance with a connection to it.
 struct Attempt {
-    pick: Pick,
-    routes: Vec<Route>,
+    chosen: Chosen,
     connection: Arc<dyn Connection>,
     /// The connection had been used before.
     is_reused: bool,
@@ -83,7 +89,17 @@ struct Attempt {
 struct Failed {
     error: Error,
     /// Who was tried, if anyone was there.
-    tried: Option<Box<(Pick, Vec<Route>)>>,
+    tried: Option<Box<Chosen>>,
+}
+
+impl Chosen {
+    fn id(&self) -> u64 {
+        self.pick.instance().instance_id
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.routes.get(self.at)
+    }
 }
 
 impl Call {
@@ -122,9 +138,10 @@ impl State {
     /// The common case has everything at hand: an instance and a connection to it.
     fn first_stage(&mut self) -> Stage {
         let at_hand = self.service.shared.pick(self.service.direct, &[]).ok().and_then(|pick| {
-            let routes = self.runtime.routes_to(pick.instance()).ok()?;
-            let connection = self.service.shared.cached(pick.instance().instance_id, routes.first()?)?;
-            Some(Attempt { pick, routes, connection, is_reused: true })
+            let routes = self.service.shared.routes(&self.runtime, pick.instance()).ok()?;
+            let chosen = Chosen { pick, routes, at: 0 };
+            let connection = self.service.shared.cached(chosen.id(), chosen.route()?)?;
+            Some(Attempt { chosen, connection, is_reused: true })
         });
         match at_hand {
             Some(attempt) => match self.send(attempt) {
@@ -139,26 +156,28 @@ impl State {
     }
 
     /// Chooses an instance, or goes on with the routes that are left for one, and connects.
-    fn connecting(&self, next: Option<(Pick, Vec<Route>)>) -> Stage {
+    fn connecting(&self, next: Option<Chosen>) -> Stage {
         let (runtime, service, failed) = (self.runtime.clone(), self.service.clone(), self.failed.clone());
         let deadline = self.request.as_ref().and_then(|request| request.context.deadline);
         Stage::Connecting(Box::pin(async move {
-            let (pick, routes) = match next {
+            let chosen = match next {
                 Some(next) => next,
                 None => {
                     let pick = choose(&service, &failed).await.map_err(|error| Failed { error, tried: None })?;
-                    let routes = runtime.routes_to(pick.instance());
-                    match routes {
-                        Ok(routes) => (pick, routes),
-                        Err(error) => return Err(Failed { error, tried: Some(Box::new((pick, Vec::new()))) }),
+                    match service.shared.routes(&runtime, pick.instance()) {
+                        Ok(routes) => Chosen { pick, routes, at: 0 },
+                        Err(error) => {
+                            let chosen = Chosen { pick, routes: Arc::default(), at: 0 };
+                            return Err(Failed { error, tried: Some(Box::new(chosen)) });
+                        }
                     }
                 }
             };
-            let Some(route) = routes.first() else {
+            let Some(route) = chosen.route() else {
                 let error = Error::no_transport("no route is left to this instance");
-                return Err(Failed { error, tried: Some(Box::new((pick, routes))) });
+                return Err(Failed { error, tried: Some(Box::new(chosen)) });
             };
-            let id = pick.instance().instance_id;
+            let id = chosen.id();
             let connecting = service.shared.connection(&runtime, id, route);
             let connected = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), connecting)
@@ -167,17 +186,16 @@ impl State {
                 None => connecting.await,
             };
             match connected {
-                Ok((connection, is_reused)) => Ok(Attempt { pick, routes, connection, is_reused }),
-                Err(error) => Err(Failed { error, tried: Some(Box::new((pick, routes))) }),
+                Ok((connection, is_reused)) => Ok(Attempt { chosen, connection, is_reused }),
+                Err(error) => Err(Failed { error, tried: Some(Box::new(chosen)) }),
             }
         }))
     }
 
     /// Puts the request on the connection.
     fn send(&mut self, attempt: Attempt) -> Result<Stage, Box<Failed>> {
-        let fail =
-            |error, attempt: Attempt| Box::new(Failed { error, tried: Some(Box::new((attempt.pick, attempt.routes))) });
-        let (Some(request), Some(route)) = (self.request.take(), attempt.routes.first().cloned()) else {
+        let fail = |error, attempt: Attempt| Box::new(Failed { error, tried: Some(Box::new(attempt.chosen)) });
+        let (Some(request), Some(route)) = (self.request.take(), attempt.chosen.route().cloned()) else {
             return Err(fail(Error::unexpected("the request was sent already"), attempt));
         };
         // A streaming request cannot be sent twice: it goes as it is, and is not kept.
@@ -220,9 +238,8 @@ impl State {
     }
 
     fn forget(&mut self, attempt: &Attempt) {
-        let id = attempt.pick.instance().instance_id;
-        if let Some(route) = attempt.routes.first() {
-            self.service.shared.evict(id, route);
+        if let Some(route) = attempt.chosen.route() {
+            self.service.shared.evict(attempt.chosen.id(), route);
         }
     }
 
@@ -252,13 +269,13 @@ impl State {
                         Some(Ok(event)) => {
                             if !*has_begun {
                                 *has_begun = true;
-                                attempt.pick.succeeded();
+                                attempt.chosen.pick.succeeded();
                                 self.request = None;
                             }
                             return Poll::Ready(Some(Ok(event)));
                         }
                         None => {
-                            attempt.pick.succeeded();
+                            attempt.chosen.pick.succeeded();
                             self.stage = Stage::Over;
                             return Poll::Ready(None);
                         }
@@ -282,45 +299,42 @@ impl State {
         if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect) {
             // Whoever calls next shall not meet the same dead connection.
             self.forget(&attempt);
-            let id = attempt.pick.instance().instance_id;
+            let id = attempt.chosen.id();
             if attempt.is_reused && !has_begun && error.retry() == Retry::Safe && !self.redialled.contains(&id) {
                 self.redialled.push(id);
-                return self.retry(error, Some((attempt.pick, attempt.routes)));
+                return self.retry(error, Some(attempt.chosen));
             }
         }
         if has_begun {
             return Some(error);
         }
-        self.recover(Failed { error, tried: Some(Box::new((attempt.pick, attempt.routes))) })
+        self.recover(Failed { error, tried: Some(Box::new(attempt.chosen)) })
     }
 
     /// An attempt failed before anything of the answer came.
     fn recover(&mut self, failed: Failed) -> Option<Error> {
         self.stage = Stage::Over;
         let Failed { error, tried } = failed;
-        let Some((pick, mut routes)) = tried.map(|tried| *tried) else { return Some(error) };
-        let id = pick.instance().instance_id;
+        let Some(mut chosen) = tried else { return Some(error) };
         match error.kind() {
             ErrorKind::Connect | ErrorKind::Closed | ErrorKind::Timeout | ErrorKind::NoService => {
-                pick.failed(Instant::now());
+                chosen.pick.failed(Instant::now());
             }
             _ => {}
         }
-        if error.retry() != Retry::Safe && error.phase() != Some(Phase::Connect) {
+        if error.retry() != Retry::Safe {
             return Some(error);
         }
-        if !routes.is_empty() {
-            routes.remove(0);
+        chosen.at += 1;
+        if chosen.route().is_some() {
+            return self.retry(error, Some(*chosen));
         }
-        if !routes.is_empty() {
-            return self.retry(error, Some((pick, routes)));
-        }
-        self.failed.push(id);
-        drop(pick);
+        self.failed.push(chosen.id());
+        drop(chosen);
         self.retry(error, None)
     }
 
-    fn retry(&mut self, error: Error, next: Option<(Pick, Vec<Route>)>) -> Option<Error> {
+    fn retry(&mut self, error: Error, next: Option<Chosen>) -> Option<Error> {
         let deadline = self.request.as_ref().and_then(|request| request.context.deadline);
         let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
         if self.request.is_none() || self.attempts + self.failed.len() >= MAX_ATTEMPTS || is_late {

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     watch: Mutex<Watch>,
     /// Connections by instance and request transport.
     connections: Mutex<HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>>,
+    /// Routes by instance: selection is for new instances, not for every call.
+    routes: Mutex<HashMap<u64, Arc<[Route]>>>,
     metrics: Mutex<HashMap<(TransportId, PlaneType), PlaneMetrics>>,
 }
 
@@ -60,6 +62,7 @@ impl Service {
                 info,
                 watch: Mutex::new(watch),
                 connections: Mutex::default(),
+                routes: Mutex::default(),
                 metrics: Mutex::default(),
             }),
             direct: None,
@@ -101,8 +104,9 @@ impl Connection for Service {
     async fn notify(&self, _subject: &Subject, message: Message) -> Result<()> {
         let runtime = self.shared.runtime()?;
         let pick = self.shared.pick(self.direct, &[])?;
-        let route = runtime.routes_to(pick.instance())?.swap_remove(0);
-        let (connection, _) = self.shared.connection(&runtime, pick.instance().instance_id, &route).await?;
+        let routes = self.shared.routes(&runtime, pick.instance())?;
+        let route = routes.first().ok_or_else(|| Error::no_transport("this instance offers no transport"))?;
+        let (connection, _) = self.shared.connection(&runtime, pick.instance().instance_id, route).await?;
         connection.notify(&self.shared.subject, message).await
     }
 
@@ -151,6 +155,7 @@ impl Shared {
     /// Replaces what is known about instances.
     pub(super) fn adopt(&self, instances: &[Instance]) {
         self.balancer.update(instances);
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let gone: Vec<_> = {
             let mut connections = self.connections();
             let is_gone = |id: u64| instances.iter().all(|instance| instance.instance_id != id);
@@ -159,6 +164,17 @@ impl Shared {
         };
         // Dropped outside the lock: a connection's drop may call out.
         drop(gone);
+    }
+
+    /// The routes to `instance`, best first.
+    pub(super) fn routes(&self, runtime: &Inner, instance: &Instance) -> Result<Arc<[Route]>> {
+        let id = instance.instance_id;
+        if let Some(routes) = self.routes.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(routes.clone());
+        }
+        let routes: Arc<[Route]> = runtime.routes_to(instance)?.into();
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, routes.clone());
+        Ok(routes)
     }
 
     /// The connection for `route`, and whether it was there already.

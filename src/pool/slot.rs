@@ -167,7 +167,8 @@ impl<L: Link> Slot<L> {
             self.evict(&link, cause);
         }
         for (waiter, grant) in grants {
-            // A waiter that left at this moment drops the lease, which thereby returns to the next in line.
+            // A waiter that is leaving at this moment drops the lease, which thereby goes to the next in line: by way of
+            // this function again, but no deeper than there are threads on which a waiter can be leaving.
             let _ = waiter.send(Ok(self.lease(grant)));
         }
         for link in pings {

@@ -53,7 +53,8 @@ pub(super) struct Core<L, W> {
     warm: bool,
     closed: bool,
     counts: Counts,
-    effects: Effects<L, W>,
+    /// Made when there is something to do: that there is nothing must be cheap to tell.
+    effects: Option<Box<Effects<L, W>>>,
 }
 
 struct Entry<L> {
@@ -154,12 +155,13 @@ impl<L: Link, W> Core<L, W> {
             warm: false,
             closed: false,
             counts: Counts::default(),
-            effects: Effects::default(),
+            effects: None,
         }
     }
 
     /// A lease on the least loaded link with room, or nothing. Never overtakes a waiter, never dials, never allocates
     /// unless it comes upon a dead link.
+    #[inline]
     pub(super) fn try_checkout(&mut self) -> Option<Grant<L>> {
         if !self.waiting.is_empty() {
             return None;
@@ -192,6 +194,7 @@ impl<L: Link, W> Core<L, W> {
     }
 
     /// A lease came back; `discarded` if its link must not be used again.
+    #[inline]
     pub(super) fn checkin(&mut self, index: usize, discarded: bool) {
         let Some(entry) = self.links.get_mut(index) else { return };
         let Some(leases) = entry.leases.checked_sub(1) else { return };
@@ -220,7 +223,7 @@ impl<L: Link, W> Core<L, W> {
         self.counts.created += 1;
         if self.closed || (!self.limits.reuse && self.waiting.is_empty()) {
             let cause = if self.closed { Cause::Closed } else { Cause::Unpooled };
-            self.effects.evicted.push((link, cause));
+            self.effects().evicted.push((link, cause));
             return;
         }
         let expires = now.checked_add(jittered(self.limits.max_lifetime, random));
@@ -232,7 +235,7 @@ impl<L: Link, W> Core<L, W> {
         if let Some((_, waiter)) = self.waiting.pop_front()
             && let Some(grant) = self.lease(index, Origin::Dialled)
         {
-            self.effects.grants.push((waiter, grant));
+            self.effects().grants.push((waiter, grant));
         }
         self.pump(Origin::Joined);
     }
@@ -272,12 +275,8 @@ impl<L: Link, W> Core<L, W> {
     }
 
     /// What is to be done; forgets it.
-    pub(super) fn take_effects(&mut self) -> Option<Effects<L, W>> {
-        let Effects { evicted, grants, pings, dials } = &self.effects;
-        if evicted.is_empty() && grants.is_empty() && pings.is_empty() && *dials == 0 {
-            return None;
-        }
-        Some(std::mem::take(&mut self.effects))
+    pub(super) fn take_effects(&mut self) -> Option<Box<Effects<L, W>>> {
+        self.effects.take()
     }
 
     /// Links with a lease, links without one.
@@ -305,12 +304,20 @@ impl<L: Link, W> Core<L, W> {
 
     /// Serves waiters in order for as long as links have room, then dials for the rest as far as the limit allows.
     fn pump(&mut self, origin: Origin) {
+        if !self.waiting.is_empty() {
+            self.serve(origin);
+        }
+    }
+
+    /// Out of line, because the common lease comes back while nobody waits.
+    #[cold]
+    fn serve(&mut self, origin: Origin) {
         while !self.waiting.is_empty()
             && let Some(index) = self.least_loaded()
             && let Some(grant) = self.lease(index, origin)
             && let Some((_, waiter)) = self.waiting.pop_front()
         {
-            self.effects.grants.push((waiter, grant));
+            self.effects().grants.push((waiter, grant));
         }
         while self.coverage(self.dialling) < self.waiting.len() && self.may_dial() {
             self.dial();
@@ -319,6 +326,7 @@ impl<L: Link, W> Core<L, W> {
 
     /// The link with the fewest leases that has room; among equals the one that has stood longest in its place, so that
     /// a pool that is hardly used converges on few links and the rest idles out. Retires the dead that it comes upon.
+    #[inline]
     fn least_loaded(&mut self) -> Option<usize> {
         loop {
             let mut fewest = self.limits.leases_per_link;
@@ -347,6 +355,7 @@ impl<L: Link, W> Core<L, W> {
         }
     }
 
+    #[inline]
     fn lease(&mut self, index: usize, origin: Origin) -> Option<Grant<L>> {
         let entry = self.links.get_mut(index)?;
         if entry.leases == 0 {
@@ -362,6 +371,7 @@ impl<L: Link, W> Core<L, W> {
     }
 
     /// Hands the link out no more; closes it now, or when its last lease comes back. The first cause stands.
+    #[cold]
     fn retire(&mut self, index: usize, cause: Cause) {
         let exclusive = self.is_exclusive();
         let Some(entry) = self.links.get_mut(index) else { return };
@@ -372,7 +382,7 @@ impl<L: Link, W> Core<L, W> {
         if entry.leases == 0 {
             let entry = self.links.remove(index);
             self.occupied -= usize::from(exclusive);
-            self.effects.evicted.push((entry.link, entry.retired.unwrap_or(cause)));
+            self.effects().evicted.push((entry.link, entry.retired.unwrap_or(cause)));
         }
     }
 
@@ -407,18 +417,26 @@ impl<L: Link, W> Core<L, W> {
     }
 
     fn ping_idle(&mut self, now: Instant) {
+        let mut due = Vec::new();
         for (_, entry) in &mut self.links {
             let Some(since) = entry.idle_since.filter(|_| entry.leases == 0) else { continue };
             if now.saturating_duration_since(entry.pinged.unwrap_or(since)) >= self.limits.keepalive {
                 entry.pinged = Some(now);
-                self.effects.pings.push(Arc::clone(&entry.link));
+                due.push(Arc::clone(&entry.link));
             }
         }
+        if !due.is_empty() {
+            self.effects().pings = due;
+        }
+    }
+
+    fn effects(&mut self) -> &mut Effects<L, W> {
+        self.effects.get_or_insert_default()
     }
 
     fn dial(&mut self) {
         self.dialling += 1;
-        self.effects.dials += 1;
+        self.effects().dials += 1;
     }
 
     fn may_dial(&self) -> bool {

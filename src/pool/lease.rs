@@ -21,9 +21,12 @@ pub struct Lease<L: Link> {
 }
 
 impl<L: Link> Lease<L> {
+    #[inline]
     pub(super) fn new(slot: Arc<Slot<L>>, grant: Grant<L>) -> Self {
+        if tracing::enabled!(target: LOG, tracing::Level::TRACE) {
+            log(&slot, grant.origin);
+        }
         let reused = grant.origin == Origin::Reused;
-        tracing::trace!(target: LOG, key = %slot.name(), origin = ?grant.origin, "lease");
         Self { link: grant.link, slot, index: grant.index, reused, discarded: false }
     }
 
@@ -62,4 +65,10 @@ impl<L: Link> fmt::Debug for Lease<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease({}, reused: {})", self.slot.name(), self.reused)
     }
+}
+
+/// Out of line: an event per lease, even when nobody listens, would be a good part of what a lease costs.
+#[cold]
+fn log<L: Link>(slot: &Slot<L>, origin: Origin) {
+    tracing::trace!(target: LOG, key = %slot.name(), ?origin, "lease");
 }

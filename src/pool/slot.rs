@@ -142,6 +142,7 @@ impl<L: Link> Slot<L> {
 
     /// Changes the core, shows the gauges, and carries out what follows after the lock is gone: links, wakers and dials
     /// are other people's code.
+    #[inline]
     fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<L, Waiter<L>>) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.core);
@@ -152,21 +153,22 @@ impl<L: Link> Slot<L> {
             // Under the lock, or an older figure could overwrite a newer one.
             self.metrics.set(active, idle);
         }
-        let runtime = effects.as_ref().and_then(|_| state.runtime.clone());
+        let Some(effects) = effects else { return result };
+        let runtime = state.runtime.clone();
         drop(state);
-        if let Some(effects) = effects {
-            self.carry_out(effects, runtime);
-        }
+        self.carry_out(*effects, runtime);
         result
     }
 
+    #[cold]
     fn carry_out(self: &Arc<Self>, effects: Effects<L, Waiter<L>>, runtime: Option<Handle>) {
         let Effects { evicted, grants, pings, dials } = effects;
         for (link, cause) in evicted {
             self.evict(&link, cause);
         }
         for (waiter, grant) in grants {
-            // A waiter that left at this moment drops the lease, which thereby returns to the next in line.
+            // A waiter that is leaving at this moment drops the lease, which thereby goes to the next in line: by way of
+            // this function again, but no deeper than there are threads on which a waiter can be leaving.
             let _ = waiter.send(Ok(self.lease(grant)));
         }
         for link in pings {
@@ -185,6 +187,7 @@ impl<L: Link> Slot<L> {
         link.close();
     }
 
+    #[inline]
     fn lease(self: &Arc<Self>, grant: Grant<L>) -> Lease<L> {
         if grant.origin != Origin::Dialled {
             self.metrics.reused();

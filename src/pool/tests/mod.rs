@@ -115,8 +115,16 @@ impl Peer {
     }
 
     pub(super) fn pool(self: &Arc<Self>, settings: PoolSettings) -> Pool<TestLink> {
+        self.counted_pool(settings, |_| PoolMetrics::default())
+    }
+
+    pub(super) fn counted_pool(
+        self: &Arc<Self>,
+        settings: PoolSettings,
+        metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
+    ) -> Pool<TestLink> {
         let peer = Arc::clone(self);
-        Pool::new(settings, |_| PoolMetrics::default(), move |_| Arc::clone(&peer).dial())
+        Pool::new(settings, metrics, move |_| Arc::clone(&peer).dial())
     }
 
     fn dial(self: Arc<Self>) -> BoxFuture<'static, Result<TestLink>> {

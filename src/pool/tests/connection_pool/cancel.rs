@@ -97,6 +97,22 @@ async fn the_next_in_line_gets_what_a_dropped_checkout_was_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_left_take_no_place_in_line() {
+    let peer = Peer::eager();
+    let pool = peer.pool(settings(1, 1));
+    let target = key("a:1");
+    let held = pool.checkout(&target, None).await.unwrap();
+    // More than may wait at once.
+    for _ in 0..20_000 {
+        assert!(poll_once(std::pin::pin!(pool.checkout(&target, None))).await.is_pending());
+    }
+    let mut waiting = Box::pin(pool.checkout(&target, None));
+    assert!(poll_once(&mut waiting).await.is_pending());
+    drop(held);
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dial_goes_on_for_the_next_checkout() {
     let peer = Peer::gated();
     let pool = peer.pool(settings(1, 1));

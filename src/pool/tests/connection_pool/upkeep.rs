@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::super::{Peer, TestLink, key, poll_once, settings, settle};
 use crate::error::Result;
 use crate::pool::{Lease, Pool, PoolSettings};
+use crate::telemetry::{PoolFamily, Telemetry};
 
 /// Long enough for any round of upkeep.
 const A_ROUND: Duration = Duration::from_secs(2);
@@ -190,4 +191,33 @@ async fn a_held_target_keeps_its_limit_and_no_task() -> Result<()> {
     let _held = target.checkout(None).await?;
     assert!(pool.try_checkout(&key("a:1")).is_none(), "a second slot for one key");
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_follow_the_links() {
+    let telemetry = Telemetry::default();
+    let recorder = telemetry.clone();
+    let peer = Peer::eager();
+    let pool =
+        peer.counted_pool(settings(2, 2), move |key| recorder.pool(PoolFamily::Tcp, &key.transport, &key.authority));
+    let shows = |name: &str, value: u64| {
+        let (text, line) = (telemetry.render(), format!("tcp_pool_{name}{{target=\"a:1\"}} {value}\n"));
+        assert!(text.contains(&line), "no {line} in\n{text}");
+    };
+    let leases = [lease(&pool).await, lease(&pool).await, lease(&pool).await];
+    shows("connections_created_total", 2);
+    shows("connections_reused_total", 1);
+    shows("acquisition_latency_seconds_count", 3);
+    shows("active_connections", 2);
+    shows("idle_connections", 0);
+    let link = Arc::clone(leases[0].link());
+    drop(leases);
+    shows("active_connections", 0);
+    shows("idle_connections", 2);
+    link.die();
+    sleep(A_ROUND).await;
+    shows("idle_connections", 1);
+    shows("validation_failures_total", 1);
+    drop(pool);
+    shows("idle_connections", 0);
 }

@@ -86,7 +86,7 @@ async fn bad_requests_get_the_status_that_says_what_is_wrong() {
         ("POST", "/v1/rpc/words", reply_to, "", 501, "carrier-pigeon"),
         ("POST", "/v1/rpc/words", "accept: text/html\r\n", "", 406, "application/x-ndjson"),
         ("GET", "/v1/rpc/words", "", "", 405, "POST"),
-        ("PUT", "/v1/rpc/response/00000000000000000000000000000000", "", "", 405, "DELETE"),
+        ("PUT", "/v1/rpc/response/00000000000000000000000000000000", "", "", 405, "DELETE, POST"),
         ("DELETE", "/v1/rpc/response/00000000000000000000000000000000", "", "", 404, "no live answer"),
     ] {
         let response = http(at, method, path, headers, body).await;
@@ -190,7 +190,7 @@ async fn curl_shows_every_format() {
 #[tokio::test]
 async fn curl_fetches_and_controls_what_was_sent_elsewhere() {
     let world = World::new(config(|_| {}));
-    let handler = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+    let handler = handler_fn(|_: Request, reply: ResponseSender| async move {
         reply.send("first").await?;
         reply.stopped().await;
         reply.send("last").await
@@ -213,7 +213,7 @@ async fn curl_fetches_and_controls_what_was_sent_elsewhere() {
 #[tokio::test]
 async fn an_inline_answer_names_the_path_that_controls_it() {
     let world = World::new(config(|_| {}));
-    let handler = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+    let handler = handler_fn(|_: Request, reply: ResponseSender| async move {
         reply.stopped().await;
         reply.send("stopped").await
     });

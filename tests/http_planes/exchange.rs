@@ -34,7 +34,7 @@ async fn items_come_back_byte_for_byte_in_every_version_format_and_way() {
         for format in FORMATS {
             for fetched in [false, true] {
                 let world = World::new(speaking(version, format));
-                let handler = handler_fn(move |request: Request, mut reply: ResponseSender| async move {
+                let handler = handler_fn(move |request: Request, reply: ResponseSender| async move {
                     assert_eq!(request.message, Message::new(&b"\0\xff"[..]).with_header("K", "v"));
                     for item in items() {
                         reply.send(item).await?;
@@ -56,7 +56,7 @@ async fn errors_keep_their_code_message_and_data() {
         for format in FORMATS {
             for fetched in [false, true] {
                 let world = World::new(speaking(version, format));
-                let handler = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+                let handler = handler_fn(|_: Request, reply: ResponseSender| async move {
                     reply.send("one").await?;
                     Err(Error::from(PeerError::new(-32602, "bad \"x\"").with_data("{\n \"a\": 1.0}")))
                 });
@@ -101,7 +101,7 @@ async fn a_thousand_requests_at_once_do_not_cross_talk_and_links_are_shared() {
 async fn one_way_requests_run_and_are_acknowledged() {
     let world = World::new(config(|_| {}));
     let (ran, mut run) = tokio::sync::mpsc::unbounded_channel();
-    let handler = handler_fn(move |request: Request, mut reply: ResponseSender| {
+    let handler = handler_fn(move |request: Request, reply: ResponseSender| {
         let ran = ran.clone();
         async move {
             reply.send("nobody reads this").await?;
@@ -121,7 +121,7 @@ async fn one_way_requests_run_and_are_acknowledged() {
 #[tokio::test]
 async fn context_reaches_the_handler() {
     let world = World::new(config(|_| {}));
-    let handler = handler_fn(|request: Request, mut reply: ResponseSender| async move {
+    let handler = handler_fn(|request: Request, reply: ResponseSender| async move {
         let context = &request.context;
         let remaining = context.remaining(std::time::Instant::now()).unwrap();
         assert!(remaining <= Duration::from_secs(60) && remaining > Duration::ZERO);
@@ -163,7 +163,7 @@ async fn a_slow_reader_does_not_stall_its_neighbours() {
         let world = World::new(config(|_| {}));
         let sent = Arc::new(AtomicUsize::new(0));
         let count = sent.clone();
-        let flood = handler_fn(move |_: Request, mut reply: ResponseSender| {
+        let flood = handler_fn(move |_: Request, reply: ResponseSender| {
             let count = count.clone();
             async move {
                 loop {
@@ -276,7 +276,7 @@ async fn what_http_does_not_do_is_unsupported_at_once() {
 async fn what_a_handler_tells_beside_its_items_comes_in_order() {
     for format in FORMATS {
         let world = World::new(speaking(HttpVersion::Http2, format));
-        let handler = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+        let handler = handler_fn(|_: Request, reply: ResponseSender| async move {
             reply.send("one").await?;
             let subject = Subject::from_static("progress");
             reply.send_inbound(Inbound::Notification(subject, Message::new("half"))).await?;
@@ -329,7 +329,7 @@ async fn a_stopped_handler_ends_in_order() {
     for version in VERSIONS {
         for fetched in [false, true] {
             let world = World::new(speaking(version, Default::default()));
-            let handler = handler_fn(|_: Request, mut reply: ResponseSender| async move {
+            let handler = handler_fn(|_: Request, reply: ResponseSender| async move {
                 reply.send("first").await?;
                 assert_eq!(reply.stopped().await, ControlMessage::Stop);
                 reply.send("last").await

@@ -202,7 +202,7 @@ async fn a_graceful_close_finishes_what_is_in_flight_and_refuses_new() {
     for version in VERSIONS {
         let world = World::new(speaking(version, StreamFormat::Sse));
         let (go, gate) = tokio::sync::watch::channel(false);
-        let handler = biplane::handler_fn(move |_: biplane::Request, mut reply: biplane::ResponseSender| {
+        let handler = biplane::handler_fn(move |_: biplane::Request, reply: biplane::ResponseSender| {
             let mut gate = gate.clone();
             async move {
                 reply.send("first").await?;

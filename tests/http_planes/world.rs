@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A responder and a caller in one process, wired as the runtime wires them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,59 +25,11 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn config(change: impl FnOnce(&mut Config)) -> Arc<Config> {
-    let bind = || Bind { host: "127.0.0.1".into(), port: Port::Set(0) };
-    let pool = || PoolConfig {
-        enabled: true,
-        max_per_target: 100,
-        min_idle: 0,
-        idle_timeout: Duration::from_secs(90),
-        max_lifetime: Duration::from_secs(3600),
-        keepalive: Duration::from_secs(30),
-    };
-    let mut config = Config {
-        request_planes: vec![TransportId::HTTP],
-        strict: false,
-        response_plane: TransportId::HTTP,
-        connection: None,
-        fallback: Vec::new(),
-        advertise_host: None,
-        limits: Limits {
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: None,
-            write_timeout: Duration::from_secs(10),
-            call_home_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(3600),
-            max_message_size: 1 << 20,
-            max_in_flight: 16_384,
-        },
-        discovery: DiscoveryConfig {
-            backend: TransportId::MEM,
-            file_kv: std::env::temp_dir(),
-            lease: Duration::from_secs(10),
-        },
-        balance: Balance::default(),
-        system: SystemConfig { host: "127.0.0.1".into(), port: None },
-        tcp: TcpConfig {
-            request: bind(),
-            max_connections: 100,
-            heartbeat_interval: Duration::from_secs(30),
-            connection_timeout: Duration::from_secs(60),
-            response: bind(),
-            pool: pool(),
-        },
-        http: HttpConfig {
-            request: bind(),
-            request_root: "/v1/rpc".into(),
-            request_timeout: Duration::from_secs(5),
-            response: bind(),
-            response_root: "/v1/rpc/response".into(),
-            response_format: StreamFormat::Sse,
-            response_timeout: Duration::from_secs(3600),
-            version: HttpVersion::Http2,
-            pool: pool(),
-        },
-        plugins: BTreeMap::new(),
-    };
+    let mut config = Config::defaults().unwrap();
+    let bind = Bind { host: "127.0.0.1".into(), port: Port::Set(0) };
+    config.http.request = bind.clone();
+    config.http.response = bind;
+    config.limits.max_message_size = 1 << 20;
     change(&mut config);
     Arc::new(config)
 }
@@ -161,7 +112,7 @@ pub(crate) fn request(body: impl Into<Message>) -> Request {
 
 /// Sends its request back, word by word.
 pub(crate) fn words() -> impl Handler {
-    handler_fn(|request: Request, mut reply: ResponseSender| async move {
+    handler_fn(|request: Request, reply: ResponseSender| async move {
         for word in request.message.text()?.split(' ') {
             reply.send(word.to_owned()).await?;
         }
@@ -171,12 +122,12 @@ pub(crate) fn words() -> impl Handler {
 
 /// Sends its request back as one item.
 pub(crate) fn echo() -> impl Handler {
-    handler_fn(|request: Request, mut reply: ResponseSender| async move { reply.send(request.message).await })
+    handler_fn(|request: Request, reply: ResponseSender| async move { reply.send(request.message).await })
 }
 
 /// Sends `items` items, then waits for the end of the world; says when it is dropped.
 pub(crate) fn endless(items: usize, dropped: tokio::sync::mpsc::UnboundedSender<()>) -> impl Handler {
-    handler_fn(move |_: Request, mut reply: ResponseSender| {
+    handler_fn(move |_: Request, reply: ResponseSender| {
         let guard = OnDrop(dropped.clone());
         async move {
             let _guard = guard;

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use super::CONNECTION;
 use super::answer::Answer;
 use super::call::{post_elsewhere, post_inline};
-use super::head::encode_subject;
 use super::links::Links;
 use super::place::Place;
 use super::session::Session;
@@ -57,16 +56,6 @@ struct HttpConnection {
     session: Arc<Session>,
 }
 
-impl HttpConnection {
-    fn place_of(&self, subject: &Subject) -> Result<Place> {
-        match self.place.path() {
-            "/" => self.place.at(&format!("{}/{}", self.links.config().http.request_root, encode_subject(subject))),
-            path if path.ends_with('/') => self.place.at(&format!("{path}{}", encode_subject(subject))),
-            _ => Ok(self.place.clone()),
-        }
-    }
-}
-
 #[async_trait]
 impl Connection for HttpConnection {
     fn info(&self) -> &ConnectionInfo {
@@ -74,7 +63,7 @@ impl Connection for HttpConnection {
     }
 
     fn open(&self, request: Request) -> Result<ResponseStream> {
-        let place = self.place_of(&request.subject)?;
+        let place = self.links.serving(&self.place, &request.subject)?;
         let over_by = self.links.over_by(request.context.deadline);
         let links = self.links.clone();
         let opening = Box::pin(async move { post_inline(&links, &place, request).await });
@@ -84,7 +73,7 @@ impl Connection for HttpConnection {
     }
 
     async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
-        let place = self.place_of(subject)?;
+        let place = self.links.serving(&self.place, subject)?;
         let request = Request::new(subject.clone(), message);
         post_elsewhere(&self.links, &place, request, &ReplyTo::Nothing).await.map(drop)
     }

@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use super::body::Body;
 use super::incoming;
 use super::listening::{LINK_WINDOW, MAX_STREAMS, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
-use super::pool_standin::{Lease, Link};
 use crate::config::HttpVersion;
 use crate::error::{Error, Phase, Result};
+use crate::pool::{Lease, Link};
 
 /// Requests that share a link. Somewhat less than the 256 that our own servers take, so that streams which are being
 /// reset leave room.

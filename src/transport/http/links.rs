@@ -14,10 +14,12 @@ use super::body::Body;
 use super::incoming;
 use super::link::{CONTROL_TIMEOUT, Hold, HttpLink, SendFailure, leases_per_link};
 use super::place::Place;
-use super::pool_standin::{Pool, PoolMetrics, PoolSettings};
 use crate::config::{Config, HttpVersion};
 use crate::error::{Error, Phase, Result, Retry};
+use crate::message::Subject;
+use crate::pool::{Pool, PoolKey, PoolSettings};
 use crate::target::TransportId;
+use crate::telemetry::{PoolFamily, Telemetry};
 
 /// URLs that are kept in their parsed form.
 const MAX_PLACES: usize = 1024;
@@ -39,7 +41,7 @@ pub(super) struct Exchange {
 }
 
 impl Links {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub(super) fn new(config: Arc<Config>, telemetry: Telemetry) -> Self {
         let version = config.http.version;
         let settings = PoolSettings {
             config: config.http.pool.clone(),
@@ -47,10 +49,11 @@ impl Links {
             connect_timeout: config.limits.connect_timeout,
             exhausted_hint: "raise max_per_target in [transport.http.pool]",
         };
-        let connect = move |key: super::pool_standin::PoolKey| -> super::pool_standin::BoxFuture<'static, _> {
+        let metrics = move |key: &PoolKey| telemetry.pool(PoolFamily::Transport, &key.transport, &key.authority);
+        let pool = Pool::new(settings, metrics, move |key| {
             Box::pin(async move { HttpLink::dial(&key.authority, version).await })
-        };
-        Self { config, pool: Pool::new(settings, |_| PoolMetrics, connect), places: Mutex::default() }
+        });
+        Self { config, pool, places: Mutex::default() }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -69,6 +72,11 @@ impl Links {
         }
         places.insert(url.to_owned(), place.clone());
         Ok(place)
+    }
+
+    /// Where a request for `subject` goes by `place`.
+    pub(super) fn serving(&self, place: &Place, subject: &Subject) -> Result<Place> {
+        place.serving(subject, &self.config.http.request_root)
     }
 
     /// Makes sure that there is a link to the origin of `place`.
@@ -153,12 +161,6 @@ impl Links {
     pub(super) fn over_by(&self, deadline: Option<Instant>) -> Instant {
         let by = Instant::now() + self.config.http.response_timeout;
         deadline.map_or(by, |deadline| deadline.min(by))
-    }
-
-    /// Links that were dialled so far.
-    #[cfg(test)]
-    pub(super) fn created(&self) -> u64 {
-        self.pool.created()
     }
 }
 

@@ -162,7 +162,8 @@ impl LiveStreams {
     }
 
     /// Answers that are held.
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.inner().streams.len()
     }
 

@@ -23,7 +23,6 @@ mod listening;
 mod live;
 mod names;
 mod place;
-mod pool_standin;
 mod refusal;
 mod reply;
 mod request_client;
@@ -84,7 +83,7 @@ pub const HTTP_RESPONSE: TransportRegistration =
 crate::register_transport!(HTTP_CONNECTION, HTTP_REQUEST, HTTP_RESPONSE);
 
 fn links(context: &BuildContext) -> Result<Arc<Links>> {
-    context.shared(|| Ok(Links::new(context.config().clone())))
+    context.shared(|| Ok(Links::new(context.config().clone(), context.telemetry().clone())))
 }
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {

@@ -5,9 +5,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use super::body::Body;
-use super::pool_standin::PoolKey;
+use super::head::encode_subject;
 use crate::config::HttpVersion;
 use crate::error::{Error, Result};
+use crate::message::Subject;
+use crate::pool::PoolKey;
 use crate::target::TransportId;
 
 /// An origin and a path.
@@ -55,6 +57,16 @@ impl Place {
     pub(super) fn at(&self, path: &str) -> Result<Self> {
         let path = path.parse().map_err(|error| Error::protocol("no path").with_source(error))?;
         Ok(Self { path, ..self.clone() })
+    }
+
+    /// Where a request for `subject` goes. A path names its endpoint itself, whatever the subject; one that ends with a
+    /// slash gets the subject added, and a bare origin stands for the request server there, whose root is `root`.
+    pub(super) fn serving(&self, subject: &Subject, root: &str) -> Result<Self> {
+        match self.path() {
+            "/" => self.at(&format!("{root}/{}", encode_subject(subject))),
+            path if path.ends_with('/') => self.at(&format!("{path}{}", encode_subject(subject))),
+            _ => Ok(self.clone()),
+        }
     }
 
     /// The path, without the query.

@@ -130,7 +130,7 @@ impl RequestSite {
         if head.method != Method::POST {
             return match token_of(path, &http.response_root) {
                 Some(token) if head.method == Method::DELETE => control(&self.answers, token?, &head.uri),
-                Some(_) => Err(Refusal::method("DELETE")),
+                Some(_) => Err(Refusal::method("DELETE, POST")),
                 None => Err(Refusal::method("POST")),
             };
         }

@@ -97,7 +97,7 @@ mod tests {
         let (send, receive) = tokio::sync::oneshot::channel();
         let mut tasks = LinkTasks::default();
         let executor = tasks.executor();
-        let link = async {
+        let link = async move {
             let inner = executor.clone();
             executor.execute(async move {
                 let id = tokio::task::try_id();

@@ -141,7 +141,7 @@ mod tests {
         let connection = transport.connect(&target).await.unwrap();
         let responder = listener.accept().await.unwrap().unwrap();
         tokio::spawn(async move {
-            while let Ok(Some(Inbound::Request(request, mut reply))) = responder.receive().await {
+            while let Ok(Some(Inbound::Request(request, reply))) = responder.receive().await {
                 if reply.send(changed(request.message)).await.is_ok() {
                     reply.close();
                 }

@@ -180,7 +180,7 @@ async fn serve(network: &MemNetwork, name: &str) -> TransportAddress {
     address
 }
 
-async fn ten(mut reply: ResponseSender) -> Result<()> {
+async fn ten(reply: ResponseSender) -> Result<()> {
     for item in 0..10 {
         reply.send(item.to_string()).await?;
     }

@@ -64,10 +64,12 @@ pub(super) use ensure;
 pub(super) enum Need {
     /// Many items per answer.
     Streaming,
-    /// Many items both ways.
+    /// Many items per request.
+    Uploads,
+    /// That many items per request are *not* claimed.
+    NoUploads,
+    /// Many items both ways at once.
     Duplex,
-    /// That duplex is *not* claimed.
-    NoDuplex,
     /// Messages that nobody asked for.
     ServerPush,
     /// That server push is *not* claimed, on a connection.
@@ -101,7 +103,8 @@ impl Need {
         let (met, reason) = match self {
             Self::Streaming => (capabilities.streaming(), "does not claim streaming"),
             Self::Duplex => (capabilities.bidirectional(), "does not claim duplex"),
-            Self::NoDuplex => (!capabilities.bidirectional(), "claims duplex"),
+            Self::Uploads => (claims.uploads, "does not claim streaming requests"),
+            Self::NoUploads => (!claims.uploads, "claims streaming requests"),
             Self::ServerPush => (capabilities.server_push, "does not claim server push"),
             Self::NoServerPush => (claims.connection && !capabilities.server_push, "claims server push, or is a plane"),
             Self::Persistent => (capabilities.persistent_connections, "does not claim persistent connections"),
@@ -124,9 +127,9 @@ impl Need {
 pub(super) struct Case {
     pub(super) group: &'static str,
     pub(super) name: &'static str,
-    needs: &'static [Need],
-    tune: fn(&mut Config),
-    body: Body,
+    pub(super) needs: &'static [Need],
+    pub(super) tune: fn(&mut Config),
+    pub(super) body: Body,
     /// [`LIMIT`], but in the suite's own tests.
     pub(super) limit: Duration,
 }

@@ -50,8 +50,7 @@ enum Responder {
 
 impl Fixture {
     pub(super) async fn start(harness: &Arc<dyn Harness>, tune: fn(&mut Config)) -> Result<Self, Failure> {
-        let mut config = suite_config();
-        harness.configure(&mut config);
+        let mut config = suite_config(&harness.registrations(), harness.settings())?;
         tune(&mut config);
         let config = Arc::new(config);
         let claims = harness.claims();

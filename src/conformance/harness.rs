@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::connection::Transport;
 use crate::error::Result;
 use crate::plane::{RequestPlaneClient, RequestPlaneServer, ResponsePlane};
+use crate::registry::TransportRegistration;
 use crate::target::TransportId;
 
 /// A transport, or a pair of planes, as the suite sees it. [`RegisteredHarness`](super::RegisteredHarness) makes one of
@@ -23,9 +24,15 @@ pub trait Harness: Send + Sync + 'static {
     /// What is claimed. Cases outside the claims are ignored, with the reason.
     fn claims(&self) -> Claims;
 
-    /// Changes the suite's configuration: loopback, port 0 everywhere, messages of at most 256 KiB.
-    fn configure(&self, config: &mut Config) {
-        let _ = config;
+    /// The registrations whose variables and sections the configuration may have.
+    fn registrations(&self) -> Vec<TransportRegistration> {
+        Vec::new()
+    }
+
+    /// Settings beside the suite's own (loopback, port 0, messages of at most 256 KiB), as dotted paths and text:
+    /// `("transport.acme.port", "0")`.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 
     /// Fresh parts for one case, which must not share state with those of another.
@@ -42,8 +49,12 @@ impl Harness for Box<dyn Harness> {
         (**self).claims()
     }
 
-    fn configure(&self, config: &mut Config) {
-        (**self).configure(config);
+    fn registrations(&self) -> Vec<TransportRegistration> {
+        (**self).registrations()
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        (**self).settings()
     }
 
     async fn start(&self, config: Arc<Config>) -> Result<Parts> {
@@ -57,6 +68,8 @@ pub struct Claims {
     /// As a caller sees the whole: for a pair, what both planes allow together; the rendezvous are those that the pair can
     /// use.
     pub capabilities: TransportCapabilities,
+    /// A request may carry many items: what `exchange: Duplex` of a request plane says.
+    pub uploads: bool,
     /// A connection transport; otherwise planes.
     pub connection: bool,
     /// The response plane, if answers are not inline.

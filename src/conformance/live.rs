@@ -135,13 +135,13 @@ mod tests {
 
     /// Runs against a responder that answers with the body, `changed`.
     async fn run(changed: fn(crate::Message) -> crate::Message) -> Report {
-        let transport = MemNetwork::new().transport(&suite_config().limits);
+        let transport = MemNetwork::new().transport(&suite_config(&[], Vec::new()).unwrap().limits);
         let target = Target::parse("mem://echo", |_| false).unwrap();
         let listener = transport.listen(&target).await.unwrap();
         let connection = transport.connect(&target).await.unwrap();
         let responder = listener.accept().await.unwrap().unwrap();
         tokio::spawn(async move {
-            while let Ok(Some(Inbound::Request(request, mut reply))) = responder.receive().await {
+            while let Ok(Some(Inbound::Request(request, reply))) = responder.receive().await {
                 if reply.send(changed(request.message)).await.is_ok() {
                     reply.close();
                 }

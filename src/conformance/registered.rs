@@ -20,7 +20,7 @@ use crate::telemetry::Telemetry;
 #[derive(Clone)]
 pub struct RegisteredHarness {
     subject: Subject,
-    configure: fn(&mut Config),
+    settings: Vec<(String, String)>,
     listen: Option<String>,
     one_runtime: bool,
     item_headers: bool,
@@ -68,7 +68,7 @@ impl RegisteredHarness {
     fn new(subject: Subject) -> Self {
         Self {
             subject,
-            configure: |_| {},
+            settings: Vec::new(),
             listen: None,
             one_runtime: false,
             item_headers: true,
@@ -77,9 +77,9 @@ impl RegisteredHarness {
         }
     }
 
-    /// Changes the suite's configuration.
-    pub fn configure(mut self, configure: fn(&mut Config)) -> Self {
-        self.configure = configure;
+    /// Adds a setting: a dotted path, and text as it would stand in a variable.
+    pub fn setting(mut self, path: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((path.into(), value.into()));
         self
     }
 
@@ -141,8 +141,13 @@ impl Harness for RegisteredHarness {
                 (TransportCapabilities { rendezvous, ..both }, Some(response.id()))
             }
         };
+        let uploads = match &self.subject {
+            Subject::Connection(found) => found.capabilities.bidirectional(),
+            Subject::Inline(request, _) | Subject::Pair(request, _) => request.capabilities.bidirectional(),
+        };
         Claims {
             capabilities,
+            uploads,
             connection: matches!(self.subject, Subject::Connection(_)),
             response,
             item_headers: self.item_headers,
@@ -151,8 +156,16 @@ impl Harness for RegisteredHarness {
         }
     }
 
-    fn configure(&self, config: &mut Config) {
-        (self.configure)(config);
+    fn registrations(&self) -> Vec<TransportRegistration> {
+        match self.subject {
+            Subject::Connection(found) => vec![found],
+            Subject::Inline(request, answers) => std::iter::once(request).chain(answers).collect(),
+            Subject::Pair(request, response) => vec![request, response],
+        }
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.settings.clone()
     }
 
     async fn start(&self, config: Arc<Config>) -> Result<Parts> {

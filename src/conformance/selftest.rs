@@ -100,7 +100,7 @@ impl Connection for LyingConnection {
             _ => {}
         }
         let mut answer = self.inner.open(request)?;
-        let (mut sender, stream) = pipe(1 << 20, usize::MAX);
+        let (sender, stream) = pipe(1 << 20, usize::MAX);
         let bug = self.bug;
         let relay = async move {
             let mut first = true;

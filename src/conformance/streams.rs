@@ -18,8 +18,8 @@ const fn case(name: &'static str, body: Body) -> Case {
     Case::new("streams", name, &[Need::Streaming], body)
 }
 
-const fn duplex(name: &'static str, body: Body) -> Case {
-    Case::new("streams", name, &[Need::Duplex], body)
+const fn upload(name: &'static str, body: Body) -> Case {
+    Case::new("streams", name, &[Need::Uploads], body)
 }
 
 pub(super) const CASES: &[Case] = &[
@@ -36,9 +36,9 @@ pub(super) const CASES: &[Case] = &[
     case("dropping_the_stream_cancels_the_handler", |fixture| Box::pin(drop_cancels(fixture))),
     case("stop_lets_the_handler_finish", |fixture| Box::pin(stop_drains(fixture))),
     case("kill_ends_the_handler", |fixture| Box::pin(kill_ends(fixture))),
-    duplex("duplex_interleaves", |fixture| Box::pin(duplex_interleaves(fixture))),
-    duplex("half_close_then_read", |fixture| Box::pin(half_close(fixture))),
-    duplex("a_failed_upload_is_no_clean_end", |fixture| Box::pin(failed_upload(fixture))),
+    upload("half_close_then_read", |fixture| Box::pin(half_close(fixture))),
+    Case::new("streams", "duplex_interleaves", &[Need::Duplex], |fixture| Box::pin(duplex_interleaves(fixture))),
+    upload("a_failed_upload_is_no_clean_end", |fixture| Box::pin(failed_upload(fixture))),
 ];
 
 async fn items_then_end(fixture: &Fixture) -> Check {

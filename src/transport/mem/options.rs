@@ -30,7 +30,10 @@ impl MemOptions {
                 Error::config(format!("mem: {name}={value} is malformed")).with_hint(format!("write {expected}"))
             };
             match &*name {
-                "delay" => options.delay = Some(parse_delay(&value).ok_or_else(|| bad("delay=250us, 5ms or 1s"))?),
+                "delay" => {
+                    options.delay =
+                        Some(parse_delay(&value).ok_or_else(|| bad("delay=5ms, 1s or 1m, at most an hour"))?)
+                }
                 "cut_after" => {
                     options.cut_after = Some(value.parse().map_err(|_| bad("cut_after=N, a number of items"))?)
                 }
@@ -56,16 +59,7 @@ impl MemOptions {
 
 /// At most an hour: a fault that outlasts every deadline is a hang, and `refuse` and `cut_after` say that better.
 fn parse_delay(text: &str) -> Option<Duration> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let delay = match unit {
-        "us" => Duration::from_micros(number),
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        _ => return None,
-    };
-    (delay <= Duration::from_secs(3600)).then_some(delay)
+    units::parse_duration(text).ok().filter(|delay| *delay <= Duration::from_secs(3600))
 }
 
 fn parse_bool(text: &str) -> Option<bool> {
@@ -96,7 +90,7 @@ mod tests {
     #[test]
     fn nothing_malformed_is_ignored() {
         for bad in
-            ["delay=5", "delay=5h", "delay=4000s", "cut_after=-1", "refuse=maybe", "max_message_size=x", "speed=1"]
+            ["delay=soon", "delay=5h", "delay=4000s", "cut_after=-1", "refuse=maybe", "max_message_size=x", "speed=1"]
         {
             assert_eq!(MemOptions::parse(bad).unwrap_err().kind(), crate::ErrorKind::Config, "{bad}");
         }

@@ -121,8 +121,12 @@ impl ResponsePlane for MemResponsePlane {
         let Reservation { deadline, max_message_size: max_item, streams, slot, .. } =
             self.claim(info).map_err(locate)?;
         let (sender, answer) = pipe(CREDIT, max_item);
-        let terms = Terms { deadline, max_item, forward: None };
-        slot.fill(streams.admit(Beginning::Open(answer), terms).map_err(locate)?);
+        // On both rosters: whichever side closes, the answer ends with it.
+        let admit = |roster: &Arc<Roster>, answer, deadline| {
+            roster.admit(Beginning::Open(answer), Terms { deadline, max_item, forward: None }).map_err(locate)
+        };
+        let answer = admit(&self.streams, answer, None)?.stream();
+        slot.fill(admit(&streams, answer, deadline)?);
         Ok(Opened { sender, located: None })
     }
 

@@ -192,11 +192,14 @@ async fn what_waits_for_its_stream_holds_up_nobody_and_is_bounded() {
             }
         }
     };
-    let (both, error) = tokio::join!(both, async {
-        let error = third.await;
-        answers.hold.send_replace(false);
-        error
-    });
+    let (both, error) = patiently(async {
+        tokio::join!(both, async {
+            let error = third.await;
+            answers.hold.send_replace(false);
+            error
+        })
+    })
+    .await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, Retry::Safe));
     assert_eq!((both.0.unwrap(), both.1.unwrap()), (vec!["held".to_owned()], vec!["held".to_owned()]));
 }

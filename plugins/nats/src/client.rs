@@ -8,7 +8,7 @@ use async_nats::StatusCode;
 use async_trait::async_trait;
 use biplane::plane::{Ack, ReplyTo, RequestPlaneClient};
 use biplane::telemetry::PlaneMetrics;
-use biplane::{Error, Phase, Request, Result, Retry, TransportAddress};
+use biplane::{Error, Phase, Request, Result, Retry, Subject, Target, TransportAddress};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
@@ -40,7 +40,7 @@ impl NatsRequestClient {
             .with_hint("use another request plane (DYN_REQUEST_PLANE=tcp)")
             .with_retry(Retry::Safe));
         }
-        let subject = subject::of_address(to, |host, port| self.connection.settings().has_server(host, port))?;
+        let subject = subject::of_address(to)?.to_owned();
         let deadline = request.context.deadline.map(Instant::from_std);
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Error::deadline(0).with_retry(Retry::Safe).with_phase(Phase::Send));
@@ -84,5 +84,11 @@ impl RequestPlaneClient for NatsRequestClient {
         let sent = self.send(to, request, reply_to).await;
         sent.map_err(|error| error.with_transport(ID).with_target(&to.address))
             .inspect_err(|error| in_flight.fail(error.kind()))
+    }
+
+    /// `nats://server/name` means the whole service: NATS chooses the instance.
+    fn locate(&self, target: &Target) -> Result<(String, Option<Subject>)> {
+        let ours = |host: &str, port: Option<u16>| self.connection.settings().has_server(host, port);
+        subject::of_url(target, ours).map(|(address, subject)| (address, Some(subject)))
     }
 }

@@ -4,7 +4,7 @@
 //! A NATS subject is tokens joined by dots, where `*` and `>` are wildcards and white space ends it
 //! (<https://docs.nats.io/nats-concepts/subjects>). A service's name is any text, so it becomes one token.
 
-use biplane::{Error, Result, Subject, Target, TransportAddress, TransportId};
+use biplane::{Error, Result, Retry, Subject, Target, TransportAddress, TransportId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const PREFIX: &str = "biplane.rpc.";
@@ -40,32 +40,31 @@ pub fn group_address(direct: &TransportAddress) -> Option<TransportAddress> {
     fits.then(|| TransportAddress::nats(group))
 }
 
-/// The NATS subject that an address names: a subject as it is published, or a URL `nats://server/name` of a whole service.
-///
-/// `is_ours` says whether the process is connected to the server that a URL names: a URL cannot choose another one.
-pub(crate) fn of_address(address: &TransportAddress, is_ours: impl Fn(&str, Option<u16>) -> bool) -> Result<String> {
+/// The NATS subject that an address is.
+pub(crate) fn of_address(address: &TransportAddress) -> Result<&str> {
     if address.transport != TransportId::NATS {
-        return Err(Error::unsupported(format!("{address} is no address of the nats plane")));
-    }
-    if address.address.starts_with("nats://") {
-        return of_url(&address.address, is_ours);
+        return Err(Error::unsupported(format!("{address} is no address of the nats plane")).with_retry(Retry::Safe));
     }
     if is_concrete(&address.address) {
-        return Ok(address.address.clone());
+        return Ok(&address.address);
     }
     Err(Error::config(format!("{:?} is no NATS subject that a request can go to", address.address))
+        .with_retry(Retry::Safe)
         .with_hint("an address is non-empty tokens joined by dots, without wildcards and white space"))
 }
 
-fn of_url(url: &str, is_ours: impl Fn(&str, Option<u16>) -> bool) -> Result<String> {
-    let target = Target::parse(url, |_| false)?;
+/// The whole service that a URL `nats://server/name` means: its NATS subject, and its own.
+///
+/// `is_ours` says whether the process uses the server at a host and port: a URL cannot choose another one.
+pub(crate) fn of_url(target: &Target, is_ours: impl Fn(&str, Option<u16>) -> bool) -> Result<(String, Subject)> {
     let host = target.url().host_str().unwrap_or_default();
     if !host.is_empty() && !is_ours(host, target.url().port()) {
         return Err(Error::unsupported(format!("{target} names a server that this process does not use"))
+            .with_retry(Retry::Safe)
             .with_hint("set NATS_SERVER to that server, or write nats:///name for the one that it names"));
     }
     match target.subject()? {
-        Some(subject) => Ok(group(&subject)),
+        Some(subject) => Ok((group(&subject), subject)),
         None => Err(Error::config(format!("{target} names no service")).with_hint("write nats://server/name")),
     }
 }
@@ -81,10 +80,6 @@ pub(crate) fn is_concrete(subject: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn any(_: &str, _: Option<u16>) -> bool {
-        true
-    }
 
     #[test]
     fn every_name_is_one_token() {
@@ -117,18 +112,19 @@ mod tests {
     #[test]
     fn addresses_are_checked_before_anything_is_sent() {
         for bad in ["", ".", "a..b", "a.*", ">", "a b", "a\r\nPUB x 0", "a.b."] {
-            assert!(of_address(&TransportAddress::nats(bad), any).is_err(), "{bad:?}");
+            assert!(of_address(&TransportAddress::nats(bad)).is_err(), "{bad:?}");
         }
-        assert!(of_address(&TransportAddress::nats("x".repeat(MAX_LEN + 1)), any).is_err());
-        assert!(of_address(&TransportAddress::tcp("a.b"), any).is_err());
-        assert_eq!(of_address(&TransportAddress::nats("a.b"), any).unwrap(), "a.b");
+        assert!(of_address(&TransportAddress::nats("x".repeat(MAX_LEN + 1))).is_err());
+        assert!(of_address(&TransportAddress::tcp("a.b")).is_err());
+        assert_eq!(of_address(&TransportAddress::nats("a.b")).unwrap(), "a.b");
     }
 
     #[test]
     fn a_url_names_a_whole_service_at_our_own_server() {
-        let of = |url: &str, ours: bool| of_address(&TransportAddress::nats(url), |_, _| ours);
-        assert_eq!(of("nats://h:1/tools%2Fcall", true).unwrap(), "biplane.rpc.tools%2Fcall");
-        assert_eq!(of("nats:///words", false).unwrap(), "biplane.rpc.words");
+        let of = |url: &str, ours: bool| of_url(&Target::parse(url, |_| false).unwrap(), |_, _| ours);
+        let (address, subject) = of("nats://h:1/tools%2Fcall", true).unwrap();
+        assert_eq!((address.as_str(), subject.as_str()), ("biplane.rpc.tools%2Fcall", "tools/call"));
+        assert_eq!(of("nats:///words", false).unwrap().0, "biplane.rpc.words");
         assert_eq!(of("nats://h:1/words", false).unwrap_err().kind(), biplane::ErrorKind::Unsupported);
         assert_eq!(of("nats://h:1", true).unwrap_err().kind(), biplane::ErrorKind::Config);
     }

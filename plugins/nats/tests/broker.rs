@@ -163,13 +163,16 @@ async fn a_dropped_runtime_leaves_no_connection_behind() {
     for instance in 1..4 {
         let node = Node::at(server.url(), instance, &answers);
         // The one before gives its place free in its own time.
-        let guard = loop {
-            match node.register("echo", echo(), DispatchLimits::default()).await {
-                Ok(guard) => break guard,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error:?}"),
+        let guard = patiently(async {
+            loop {
+                match node.register("echo", echo(), DispatchLimits::default()).await {
+                    Ok(guard) => break guard,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        })
+        .await;
         assert_eq!(node.ask(guard.address(), request("echo", "x")).await.unwrap(), ["x"]);
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use biplane::plane::{Ack, ReplyTo};
 use biplane::{
-    Detail, DispatchLimits, ErrorKind, Message, PeerError, Request, ResponseSender, Retry, TransportAddress, handler_fn,
+    Detail, DispatchLimits, ErrorKind, Message, PeerError, Request, ResponseSender, Retry, Subject, Target,
+    TransportAddress, handler_fn,
 };
 use biplane_nats::group_address;
 use biplane_nats::testing::NatsServer;
@@ -92,10 +93,12 @@ async fn a_url_names_the_group_at_our_server() {
     let answers = Arc::new(Answers::default());
     let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
     let _guard = worker.serve("echo", echo()).await;
-    let to = TransportAddress::nats(format!("{}/echo", server.url()));
-    assert_eq!(caller.ask(&to, request("echo", "hi")).await.unwrap(), ["hi"]);
-    let elsewhere = TransportAddress::nats("nats://198.51.100.1:4222/echo");
-    assert_eq!(caller.ask(&elsewhere, request("echo", "hi")).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let url = |text: &str| Target::parse(text, |_| false).unwrap();
+    let (address, subject) = caller.plane.client.locate(&url(&format!("{}/echo", server.url()))).unwrap();
+    assert_eq!(subject.as_ref().map(Subject::as_str), Some("echo"));
+    assert_eq!(caller.ask(&TransportAddress::nats(address), request("echo", "hi")).await.unwrap(), ["hi"]);
+    let elsewhere = caller.plane.client.locate(&url("nats://198.51.100.1:4222/echo"));
+    assert_eq!(elsewhere.unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[tokio::test]
@@ -192,11 +195,14 @@ async fn what_waits_for_its_stream_holds_up_nobody_and_is_bounded() {
             }
         }
     };
-    let (both, error) = tokio::join!(both, async {
-        let error = third.await;
-        answers.hold.send_replace(false);
-        error
-    });
+    let (both, error) = patiently(async {
+        tokio::join!(both, async {
+            let error = third.await;
+            answers.hold.send_replace(false);
+            error
+        })
+    })
+    .await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, Retry::Safe));
     assert_eq!((both.0.unwrap(), both.1.unwrap()), (vec!["held".to_owned()], vec!["held".to_owned()]));
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The first door of the toolkit: give bytes both ways, and connections, a request plane and a response plane come for free.
 //!
-//! A transport implements [`ByteTransport`]: how to dial an address, how to listen. [`MuxTransport`](super::MuxTransport),
-//! [`MuxRequestClient`](super::MuxRequestClient), [`MuxRequestServer`](super::MuxRequestServer) and
-//! [`MuxResponsePlane`](super::MuxResponsePlane) do the rest over the mux of `docs/wire.md`.
+//! A transport implements [`ByteTransport`]: how to dial an address, how to listen. [`Links`] makes the rest of it, over the
+//! mux of `docs/wire.md`.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,14 +12,22 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::connection::MuxTransport;
 use super::driver::{ByteStream, Driver};
 use super::link::{MuxLink, Service};
+use super::request::{MuxRequestClient, MuxRequestServer};
+use super::response::MuxResponsePlane;
+use crate::capability::TransportCapabilities;
 use crate::config::Config;
+use crate::connection::Transport;
 use crate::error::{Error, Phase, Result, Retry};
-use crate::pool::PoolSettings;
+use crate::plane::{RequestPlane, ResponsePlane};
+use crate::pool::{PoolKey, PoolSettings};
 use crate::proto::mux::{Limits, Mux, Role};
 use crate::proto::prologue::{self, Prologue};
+use crate::registry::BuildContext;
 use crate::target::{Target, TransportId};
+use crate::telemetry::{PoolFamily, PoolMetrics};
 
 /// A socket, a pipe, a TLS session.
 pub type BoxedBytes = Box<dyn ByteStream>;
@@ -112,6 +119,30 @@ impl Links {
         Self { transport: Arc::new(transport), settings: LinkSettings::from_config(config) }
     }
 
+    /// Connections that claim `capabilities`.
+    pub fn into_transport(self, capabilities: TransportCapabilities) -> Arc<dyn Transport> {
+        Arc::new(MuxTransport::new(self, capabilities))
+    }
+
+    /// Both ends of a request plane, pooled and measured as `context` says.
+    pub fn into_request_plane(self, context: &BuildContext) -> RequestPlane {
+        let metrics = pool_metrics(context, PoolFamily::Transport);
+        let client = MuxRequestClient::new(self.clone(), self.pool_settings(context.config(), POOL_HINT), metrics);
+        RequestPlane { client: Arc::new(client), server: Arc::new(MuxRequestServer::new(self)) }
+    }
+
+    /// A response plane that calls home, pooled and measured as `context` says.
+    pub fn into_response_plane(self, context: &BuildContext) -> Arc<dyn ResponsePlane> {
+        self.response_plane(context, PoolFamily::Transport)
+    }
+
+    /// As [`Links::into_response_plane`]; `family` says which metrics its pool keeps.
+    pub(crate) fn response_plane(self, context: &BuildContext, family: PoolFamily) -> Arc<dyn ResponsePlane> {
+        let settings = self.pool_settings(context.config(), POOL_HINT);
+        let timeout = context.config().limits.call_home_timeout;
+        Arc::new(MuxResponsePlane::new(self, settings, timeout, pool_metrics(context, family)))
+    }
+
     /// How links that many requests share are pooled: the tcp section of `config`, for every byte transport. `hint` says
     /// what to do when the pool is exhausted.
     pub fn pool_settings(&self, config: &Config, hint: &'static str) -> PoolSettings {
@@ -158,6 +189,17 @@ impl Links {
         tokio::spawn(Driver::new(io, link.clone(), self.settings.write_timeout, early));
         Ok(link)
     }
+}
+
+/// What to do when a pool of links has none left.
+const POOL_HINT: &str = "raise DYN_TCP_POOL_MAX_PER_TARGET, which holds for every transport over bytes";
+
+fn pool_metrics(
+    context: &BuildContext,
+    family: PoolFamily,
+) -> impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static {
+    let telemetry = context.telemetry().clone();
+    move |key| telemetry.pool(family, &key.transport, &key.authority)
 }
 
 /// Sends our prologue, reads the peer's. What was read behind it is the link's first input.

@@ -13,6 +13,8 @@ mod bytes;
 mod connection;
 mod driver;
 mod link;
+#[cfg(unix)]
+pub mod private;
 mod request;
 mod response;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::accept::Accepting;
-use super::bytes::{Door, Links, STREAMS_PER_LINK};
+use super::bytes::{ByteTransport, Door, Links, STREAMS_PER_LINK};
 use super::link::{MuxLink, NoService, Service};
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, PeerError, Phase, Result, Retry};
@@ -18,12 +18,12 @@ use crate::message::{Message, Request, Subject};
 use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlaneClient, RequestPlaneServer, ResponseConnectionInfo};
 use crate::pool::{Pool, PoolKey, PoolSettings};
 use crate::stream::ResponseSender;
-use crate::target::{TransportAddress, TransportId};
+use crate::target::{Target, TransportAddress, TransportId};
 use crate::telemetry::PoolMetrics;
 
 /// Sends requests over pooled links.
 pub struct MuxRequestClient {
-    transport: TransportId,
+    transport: Arc<dyn ByteTransport>,
     pool: Pool<Arc<MuxLink>>,
 }
 
@@ -34,8 +34,7 @@ impl MuxRequestClient {
         settings: PoolSettings,
         metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
     ) -> Self {
-        let transport = links.transport.id();
-        Self { transport, pool: pool(links, settings, metrics) }
+        Self { transport: links.transport.clone(), pool: pool(links, settings, metrics) }
     }
 }
 
@@ -60,7 +59,7 @@ pub(super) fn key(transport: &TransportId, address: &str) -> PoolKey {
 impl RequestPlaneClient for MuxRequestClient {
     async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
         let deadline = request.context.deadline;
-        let key = key(&self.transport, &to.address);
+        let key = key(&self.transport.id(), &to.address);
         let lease = match self.pool.try_checkout(&key) {
             Some(lease) => lease,
             None => self.pool.checkout(&key, deadline).await?,
@@ -79,6 +78,17 @@ impl RequestPlaneClient for MuxRequestClient {
             }
         };
         acknowledged.await.map_err(|error| error.with_phase(Phase::Acknowledge))
+    }
+
+    /// The subject is the parameter `subject`; without one it is the path, unless the path is the address.
+    fn locate(&self, target: &Target) -> Result<(String, Option<Subject>)> {
+        let address = self.transport.address(target)?;
+        let subject = match target.query("subject") {
+            Some(text) => Some(Subject::new(text.into_owned())?),
+            None if target.url().has_host() => target.subject()?,
+            None => None,
+        };
+        Ok((address, subject))
     }
 }
 

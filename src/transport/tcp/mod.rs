@@ -19,8 +19,9 @@ use crate::connection::Transport;
 use crate::error::{Error, Result};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::bind_tcp;
-use crate::io::{BoxedBytes, ByteListener, ByteTransport, Door, Links, MuxLink, MuxRequestClient, MuxRequestServer};
-use crate::io::{MuxResponsePlane, MuxTransport};
+use crate::io::{
+    BoxedBytes, ByteListener, ByteTransport, Door, Links, MuxLink, MuxRequestClient, MuxRequestServer, MuxResponsePlane,
+};
 use crate::plane::{RequestPlane, ResponsePlane};
 use crate::pool::Pool;
 use crate::registry::{BuildContext, TransportRegistration};
@@ -69,28 +70,15 @@ pub const RESPONSE: TransportRegistration = TransportRegistration::response("tcp
 crate::register_transport!(CONNECTION, REQUEST, RESPONSE);
 
 fn build_transport(context: &BuildContext) -> Result<Arc<dyn Transport>> {
-    Ok(Arc::new(MuxTransport::new(links(context), CLAIMS)))
+    Ok(links(context).into_transport(CLAIMS))
 }
 
 fn build_request_plane(context: &BuildContext) -> Result<RequestPlane> {
-    let telemetry = context.telemetry().clone();
-    let links = links(context);
-    let settings = links.pool_settings(context.config(), "raise DYN_TCP_POOL_MAX_PER_TARGET");
-    let client = MuxRequestClient::new(links.clone(), settings, move |key| {
-        telemetry.pool(PoolFamily::Transport, &key.transport, &key.authority)
-    });
-    Ok(RequestPlane { client: Arc::new(client), server: Arc::new(MuxRequestServer::new(links)) })
+    Ok(links(context).into_request_plane(context))
 }
 
 fn build_response_plane(context: &BuildContext) -> Result<Arc<dyn ResponsePlane>> {
-    let telemetry = context.telemetry().clone();
-    let links = links(context);
-    let settings = links.pool_settings(context.config(), "raise DYN_TCP_POOL_MAX_PER_TARGET");
-    let timeout = context.config().limits.call_home_timeout;
-    let plane = MuxResponsePlane::new(links, settings, timeout, move |key| {
-        telemetry.pool(PoolFamily::Tcp, &key.transport, &key.authority)
-    });
-    Ok(Arc::new(plane))
+    Ok(links(context).response_plane(context, PoolFamily::Tcp))
 }
 
 fn links(context: &BuildContext) -> Links {

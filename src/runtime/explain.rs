@@ -2,6 +2,7 @@
 //! Who would carry a call, and why each other one would not.
 
 use super::Biplane;
+use super::route::of_request;
 use crate::capability::Requirements;
 use crate::error::Result;
 use crate::plane::PlaneType;
@@ -76,7 +77,7 @@ impl super::Inner {
     /// Which request plane would carry a call of `target`.
     pub(super) fn select_request_by_url(&self, target: &Target, needs: Requirements) -> Selection {
         self.registry.select(&Question {
-            needs,
+            needs: of_request(needs),
             insisted: target.transport(),
             scheme: Some(target.scheme()),
             ..Question::new(PlaneType::Request)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use crate::capability::Requirements;
+use crate::capability::{Exchange, Requirements};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::discovery::Instance;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -50,8 +50,7 @@ impl Inner {
         Ok(self.registry.select(&Question {
             preference,
             offered,
-            // A request plane is asked for a duplex body only; that an answer streams is the response plane's matter.
-            needs: Requirements { exchange: body_of(needs), ..needs },
+            needs: of_request(needs),
             counterpart: Some(self.response_registration()?),
             ..Question::new(PlaneType::Request)
         }))
@@ -127,8 +126,9 @@ impl Inner {
     }
 }
 
-/// What `needs` ask of the request's body.
-fn body_of(needs: Requirements) -> crate::capability::Exchange {
-    use crate::capability::Exchange;
-    if needs.exchange == Exchange::Duplex { Exchange::Duplex } else { Exchange::Unary }
+/// What `needs` ask of a request plane: of the exchange, a duplex body only. That an answer streams is the response
+/// plane's matter.
+pub(super) fn of_request(needs: Requirements) -> Requirements {
+    let exchange = if needs.exchange == Exchange::Duplex { Exchange::Duplex } else { Exchange::Unary };
+    Requirements { exchange, ..needs }
 }

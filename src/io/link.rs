@@ -126,13 +126,14 @@ impl MuxLink {
         self: &Arc<Self>,
         request: Request,
         reply_to: ReplyTo,
-        lease: Option<Box<dyn Send>>,
+        mut lease: Option<Box<dyn Send>>,
     ) -> Result<ResponseStream> {
         let Request { subject, context, message, items } = request;
         let open = Open::Request { subject, context, reply_to };
         let key = self.with(|mux| {
             let key = mux.open_request(&open, message, items.is_some(), Instant::now)?;
-            if let Some(lease) = lease {
+            // Taken only now: a lease that is dropped asks the link how it is, and must not do so under its lock.
+            if let Some(lease) = lease.take() {
                 mux.attach(key, lease);
             }
             Ok::<_, Error>(key)
@@ -148,11 +149,12 @@ impl MuxLink {
     pub fn open_call_home(
         self: &Arc<Self>,
         token: [u8; TOKEN_LEN],
-        lease: Option<Box<dyn Send>>,
+        mut lease: Option<Box<dyn Send>>,
     ) -> Result<ResponseSender> {
         let key = self.with(|mux| {
             let key = mux.open_call_home(token)?;
-            if let Some(lease) = lease {
+            // Taken only now: a lease that is dropped asks the link how it is, and must not do so under its lock.
+            if let Some(lease) = lease.take() {
                 mux.attach(key, lease);
             }
             Ok::<_, Error>(key)

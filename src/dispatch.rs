@@ -75,6 +75,13 @@ impl Dispatch {
         launch(self.run(request, reply));
     }
 
+    /// Runs the handler for a request that wants no answer: its items are dropped.
+    pub fn launch_one_way(&self, request: Request) {
+        let (sender, stream) = pipe(self.inner.limits.credit, self.inner.limits.max_message_size);
+        launch(self.run(request, sender));
+        tokio::spawn(drain(stream));
+    }
+
     /// The handler as a future that never fails: what goes wrong is told to the caller.
     pub fn run(&self, request: Request, reply: ResponseSender) -> Running {
         let supervisor = reply.supervise();

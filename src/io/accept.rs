@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The loop behind every listener of byte links: accept, shake hands, serve, and say no with a reason when full.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::task::AbortHandle;
 
 use super::bytes::{BoxedBytes, ByteListener, Links, shake_hands};
+use super::known::KnownLinks;
 use super::link::{MuxLink, Service};
 use crate::error::{Detail, Error, PeerError};
 use crate::proto::mux::{Limits, Mux, Role};
@@ -40,7 +41,7 @@ pub(super) struct Accepting {
 #[derive(Default)]
 struct Accepted {
     count: AtomicUsize,
-    links: Mutex<Vec<Weak<MuxLink>>>,
+    links: KnownLinks,
 }
 
 impl Accepting {
@@ -59,13 +60,7 @@ impl Accepting {
     /// Stops accepting, lets what runs on the links finish for at most `grace`, closes them.
     pub(super) async fn close(&self, grace: Duration) {
         self.task.abort();
-        let links = std::mem::take(&mut *self.accepted.links.lock().unwrap_or_else(PoisonError::into_inner));
-        let links: Vec<_> = links.iter().filter_map(Weak::upgrade).collect();
-        links.iter().for_each(|link| link.close());
-        let until = tokio::time::Instant::now() + grace;
-        for link in links {
-            link.close_within(until.saturating_duration_since(tokio::time::Instant::now())).await;
-        }
+        self.accepted.links.close(tokio::time::Instant::now() + grace).await;
     }
 }
 
@@ -125,11 +120,7 @@ async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Re
         Ok(Err(error)) => return tracing::debug!(target: "biplane::link", peer, "handshake failed: {error}"),
         Err(_) => return tracing::debug!(target: "biplane::link", peer, "no handshake in time"),
     };
-    {
-        let mut known = accepted.links.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|link| link.strong_count() > 0);
-        known.push(Arc::downgrade(&link));
-    }
+    accepted.links.add(&link);
     reception.welcome(&link, service);
     link.closed().await;
 }

@@ -16,13 +16,19 @@ use super::link::{MuxLink, Service};
 use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
 use crate::error::{Error, PeerError, Result, Retry};
-use crate::message::{Message, Request, RequestContext, Subject};
+use crate::message::{Message, Request, Subject};
 use crate::plane::ReplyTo;
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::{Target, TransportAddress};
 
 /// Requests of the peer that wait for [`Connection::receive`]; one more is refused.
 const MAX_WAITING: usize = 1024;
+
+/// Notifications on their way that the peer has not received; one more waits.
+const MAX_UNTAKEN: usize = 256;
+
+/// How long one more waits.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Accepted connections that wait for [`Listener::accept`]; one more is closed.
 const MAX_BACKLOG: usize = 128;
@@ -51,7 +57,7 @@ impl Transport for MuxTransport {
         let address = self.links.transport.address(target)?;
         let inbox = Arc::new(Inbox::default());
         let link = self.links.dial(&address, inbox.clone(), usize::MAX).await?;
-        Ok(Arc::new(MuxConnection { info: self.info(&address), link, inbox }))
+        Ok(Arc::new(MuxConnection::new(self.info(&address), link, inbox)))
     }
 
     async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
@@ -93,7 +99,7 @@ impl Reception for Lobby {
 
     fn welcome(&self, link: &Arc<MuxLink>, service: Arc<dyn Service>) {
         let Some(inbox) = service.inbox() else { return };
-        let connection = MuxConnection { info: self.transport.info(link.peer()), link: link.clone(), inbox };
+        let connection = MuxConnection::new(self.transport.info(link.peer()), link.clone(), inbox);
         // A connection that nobody can take is dropped, which closes it.
         let _ = self.sender.try_send(Arc::new(connection));
     }
@@ -120,6 +126,14 @@ struct MuxConnection {
     info: ConnectionInfo,
     link: Arc<MuxLink>,
     inbox: Arc<Inbox>,
+    /// Notifications that the peer has not received yet, in order.
+    untaken: tokio::sync::Mutex<VecDeque<ResponseStream>>,
+}
+
+impl MuxConnection {
+    fn new(info: ConnectionInfo, link: Arc<MuxLink>, inbox: Arc<Inbox>) -> Self {
+        Self { info, link, inbox, untaken: tokio::sync::Mutex::default() }
+    }
 }
 
 #[async_trait]
@@ -132,8 +146,27 @@ impl Connection for MuxConnection {
         self.link.open(request, ReplyTo::Inline, None)
     }
 
+    /// The peer closes a notification's stream when it receives it; only so many may be on their way at once.
     async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
-        self.link.notify(RequestContext::new(), subject.clone(), message).await
+        let request = Request::new(subject.clone(), message);
+        let mut untaken = self.untaken.lock().await;
+        loop {
+            let is_full = untaken.len() >= MAX_UNTAKEN;
+            let Some(oldest) = untaken.front_mut() else { break };
+            let taken = poll_fn(|cx| match oldest.poll_item(cx) {
+                Poll::Pending if is_full => Poll::Pending,
+                polled => Poll::Ready(polled.is_ready()),
+            });
+            let taken = tokio::time::timeout(NOTIFY_TIMEOUT, taken).await.map_err(|_| {
+                Error::overloaded(format!("the peer has {MAX_UNTAKEN} notifications that it does not receive"))
+            })?;
+            if !taken {
+                break;
+            }
+            untaken.pop_front();
+        }
+        untaken.push_back(self.link.open(request, ReplyTo::Nothing, None)?);
+        Ok(())
     }
 
     async fn receive(&self) -> Result<Option<Inbound>> {
@@ -145,6 +178,10 @@ impl Connection for MuxConnection {
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {
+        // Whether they are ever received is the peer's affair, and nothing to wait for.
+        if let Ok(mut untaken) = self.untaken.try_lock() {
+            untaken.clear();
+        }
         self.link.close_within(grace).await;
         Ok(())
     }

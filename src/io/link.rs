@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
-use crate::message::{ControlMessage, Message, Request, RequestContext};
+use crate::message::{ControlMessage, Request};
 use crate::plane::ReplyTo;
 use crate::pool::Link;
 use crate::proto::mux::{IncomingRequest, Key, Mux};
@@ -451,21 +451,6 @@ impl MuxLink {
         self.state().closing = true;
         self.with(|mux| mux.go_away(&PeerError::from(Error::closed("the peer is closing this link"))));
         self.wake_driver();
-    }
-
-    /// Sends a message that has no answer; done when the peer took it.
-    pub async fn notify(
-        self: &Arc<Self>,
-        context: RequestContext,
-        subject: crate::message::Subject,
-        message: Message,
-    ) -> Result<()> {
-        let request = Request { subject, context, message, items: None };
-        let mut taken = self.open(request, ReplyTo::Nothing, None)?;
-        match taken.next().await {
-            None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(error),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod buffer;
 mod bytes;
 mod connection;
 mod driver;
+mod known;
 mod link;
 #[cfg(unix)]
 pub mod private;

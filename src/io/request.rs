@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::accept::Accepting;
 use super::bytes::{ByteTransport, Door, Links, STREAMS_PER_LINK};
+use super::known::KnownLinks;
 use super::link::{MuxLink, NoService, Service};
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, PeerError, Phase, Result, Retry};
@@ -34,19 +35,24 @@ impl MuxRequestClient {
         settings: PoolSettings,
         metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
     ) -> Self {
-        Self { transport: links.transport.clone(), pool: pool(links, settings, metrics) }
+        Self { transport: links.transport.clone(), pool: pool(links, settings, KnownLinks::default(), metrics) }
     }
 }
 
-/// A pool of links that only ask.
+/// A pool of links that only ask. `known` learns of each.
 pub(super) fn pool(
     links: Links,
     settings: PoolSettings,
+    known: KnownLinks,
     metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
 ) -> Pool<Arc<MuxLink>> {
     Pool::new(settings, metrics, move |key: PoolKey| {
-        let links = links.clone();
-        Box::pin(async move { links.dial(&key.authority, Arc::new(NoService), STREAMS_PER_LINK).await })
+        let (links, known) = (links.clone(), known.clone());
+        Box::pin(async move {
+            let link = links.dial(&key.authority, Arc::new(NoService), STREAMS_PER_LINK).await?;
+            known.add(&link);
+            Ok(link)
+        })
     })
 }
 
@@ -170,6 +176,11 @@ impl Service for Router {
         };
         if reply_to == ReplyTo::Inline {
             return dispatch.launch(request, reply);
+        }
+        if reply_to == ReplyTo::Nothing {
+            // The end of the stream says that the request was taken; what becomes of it, nobody asked.
+            reply.close();
+            return dispatch.launch_one_way(request);
         }
         // Opening the answer may mean dialling: not on the link's driver.
         tokio::spawn(acknowledge(dispatch, request, reply_to, reply));

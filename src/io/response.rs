@@ -16,6 +16,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use super::accept::Accepting;
 use super::bytes::{Door, Links};
+use super::known::KnownLinks as Dialled;
 use super::link::{MuxLink, Service};
 use super::request::{key, pool};
 use crate::error::{Error, PeerError, Phase, Result, Retry};
@@ -39,6 +40,7 @@ pub struct MuxResponsePlane {
     links: Links,
     server: OnceCell<StreamServer>,
     pool: Pool<Arc<MuxLink>>,
+    dialled: Dialled,
     call_home_timeout: Duration,
 }
 
@@ -51,8 +53,9 @@ impl MuxResponsePlane {
         call_home_timeout: Duration,
         metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
     ) -> Self {
-        let pool = pool(links.clone(), settings, metrics);
-        Self { links, server: OnceCell::new(), pool, call_home_timeout }
+        let dialled = Dialled::default();
+        let pool = pool(links.clone(), settings, dialled.clone(), metrics);
+        Self { links, server: OnceCell::new(), pool, dialled, call_home_timeout }
     }
 
     /// How the pool of links to callers fares.
@@ -76,7 +79,7 @@ impl MuxResponsePlane {
 impl ResponsePlane for MuxResponsePlane {
     async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
         let server = self.server().await?;
-        let (place, arrival) = server.awaited.reserve(context.deadline)?;
+        let (place, arrival) = server.awaited.reserve(context.deadline, Instant::now() + self.call_home_timeout)?;
         let address = TransportAddress::new(self.links.transport.id(), server.accepting.address());
         let mut reply_to = ResponseConnectionInfo::new(address, context);
         reply_to.metadata.insert(TOKEN.to_owned(), to_hex(&place.token));
@@ -107,8 +110,10 @@ impl ResponsePlane for MuxResponsePlane {
 
     async fn close(&self, grace: Duration) -> Result<()> {
         self.pool.close();
+        let until = tokio::time::Instant::now() + grace;
+        self.dialled.close(until).await;
         if let Some(server) = self.server.get() {
-            server.accepting.close(grace).await;
+            server.accepting.close(until.saturating_duration_since(tokio::time::Instant::now())).await;
         }
         Ok(())
     }
@@ -134,6 +139,8 @@ struct Awaited(Mutex<HashMap<[u8; TOKEN_LEN], Waiting>>);
 
 struct Waiting {
     deadline: Option<Instant>,
+    /// Until when the token works.
+    expires: Instant,
     arrival: oneshot::Sender<ResponseStream>,
 }
 
@@ -144,7 +151,11 @@ struct Place {
 }
 
 impl Awaited {
-    fn reserve(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
+    fn reserve(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        expires: Instant,
+    ) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
         let mut token = [0; TOKEN_LEN];
         getrandom::fill(&mut token)
             .map_err(|error| Error::unexpected(format!("the system has no randomness for a token: {error}")))?;
@@ -153,7 +164,7 @@ impl Awaited {
         if waiting.len() >= MAX_AWAITED {
             return Err(Error::overloaded(format!("{MAX_AWAITED} answers are awaited already")).with_retry(Retry::Safe));
         }
-        waiting.insert(token, Waiting { deadline, arrival });
+        waiting.insert(token, Waiting { deadline, expires, arrival });
         drop(waiting);
         Ok((Place { token, awaited: self.clone() }, arriving))
     }
@@ -161,7 +172,16 @@ impl Awaited {
     /// Takes the reservation: a token works once.
     fn take(&self, token: &[u8; TOKEN_LEN]) -> Option<Waiting> {
         let (known, waiting) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove_entry(token)?;
-        bool::from(known.ct_eq(token)).then_some(waiting)
+        (bool::from(known.ct_eq(token)) && Instant::now() < waiting.expires).then_some(waiting)
+    }
+}
+
+impl Place {
+    /// The request was acknowledged: its answer has this long from now.
+    fn extend(&self, expires: Instant) {
+        if let Some(waiting) = self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.token) {
+            waiting.expires = expires;
+        }
     }
 }
 
@@ -209,6 +229,7 @@ impl Pending for Arriving {
                 if let Ok(stream) = arrival.try_recv() {
                     return Ok(stream);
                 }
+                place.extend(Instant::now() + timeout);
                 Ok(ResponseStream::deferred(async move {
                     let arrived = tokio::time::timeout(timeout, arrival).await;
                     drop(place);

@@ -186,11 +186,16 @@ impl Mux {
         self.may_open()?;
         open.validate()?;
         self.check_size("a request", &message)?;
-        let key = self.insert(Purpose::Caller);
         let deadline = match open {
             Open::Request { context, .. } => context.deadline,
             Open::CallHome { .. } => None,
         };
+        // The clock is read only for a request that has a deadline; without one the time is not used.
+        let now = deadline.map_or(self.last_heard, |_| now());
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(Error::deadline(0).with_retry(Retry::Safe));
+        }
+        let key = self.insert(Purpose::Caller);
         self.streams[key].reader = true;
         self.streams[key].writers = u8::from(more_items);
         self.set_deadline(key, deadline);

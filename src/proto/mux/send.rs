@@ -17,14 +17,7 @@ use crate::stream::Unended;
 const PART: usize = 128 << 10;
 
 impl Mux {
-    pub(super) fn write_open(
-        &mut self,
-        key: Key,
-        open: &Open,
-        message: Message,
-        fin: bool,
-        now: impl FnOnce() -> Instant,
-    ) {
+    pub(super) fn write_open(&mut self, key: Key, open: &Open, message: Message, fin: bool, now: Instant) {
         let Message { headers, mut body } = message;
         let room = if self.out.is_full() { 0 } else { self.part() };
         let first = body.split_to(body.len().min(room));
@@ -32,7 +25,7 @@ impl Mux {
         flags |= if !body.is_empty() { MORE } else { 0 } | if fin && body.is_empty() { FIN } else { 0 };
         let Some(stream) = self.streams.get_mut(key) else { return };
         let head = |out: &mut BytesMut| {
-            open.encode(now, out);
+            open.encode(|| now, out);
             if !headers.is_empty() {
                 open::encode_headers(&headers, out);
             }

@@ -68,7 +68,16 @@ impl Transport for MemTransport {
                     .with_hint("take refuse out of the URL"),
             ));
         }
-        let backlog = self.network.listener(&name).map_err(locate)?;
+        let backlog = self.network.listener(&name).map_err(|error| {
+            let error = match self.network.endpoint(&name) {
+                // Whoever has a request plane asks there.
+                Ok(_) => {
+                    Error::unsupported(format!("mem://{name} takes requests, not connections")).with_retry(Retry::Safe)
+                }
+                Err(_) => error,
+            };
+            locate(error)
+        })?;
         let link = Arc::new(Link {
             streams: Roster::new(),
             inboxes: [Inbox::new(), Inbox::new()],

@@ -67,6 +67,9 @@ pub const RESPONSE: TransportRegistration = TransportRegistration::response("tcp
     })
     .priority(10);
 
+/// All of them, for explicit registration.
+pub const REGISTRATIONS: [TransportRegistration; 3] = [CONNECTION, REQUEST, RESPONSE];
+
 crate::register_transport!(CONNECTION, REQUEST, RESPONSE);
 
 fn build_transport(context: &BuildContext) -> Result<Arc<dyn Transport>> {

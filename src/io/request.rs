@@ -71,6 +71,7 @@ impl RequestPlaneClient for MuxRequestClient {
             None => self.pool.checkout(&key, deadline).await?,
         };
         let link = Arc::clone(&lease);
+        let has_items = request.items.is_some();
         let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)))?;
         if *reply_to == ReplyTo::Inline {
             return Ok(Ack::Inline(stream));
@@ -83,7 +84,12 @@ impl RequestPlaneClient for MuxRequestClient {
                 Some(Err(error)) => Err(error),
             }
         };
-        acknowledged.await.map_err(|error| error.with_phase(Phase::Acknowledge))
+        let ack = acknowledged.await.map_err(|error| error.with_phase(Phase::Acknowledge))?;
+        if has_items {
+            // The items still travel on this stream; to drop it would cancel them.
+            tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} });
+        }
+        Ok(ack)
     }
 
     /// The subject is the parameter `subject`; without one it is the path, unless the path is the address.
@@ -188,6 +194,7 @@ impl Service for Router {
 }
 
 async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+    let has_items = request.items.is_some();
     let accepting = dispatch.accept(request, &reply_to);
     let accepted = tokio::select! {
         accepted = accepting => accepted,
@@ -201,9 +208,16 @@ async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, re
                 Ack::Accepted | Ack::Inline(_) => Bytes::new(),
             };
             let told = reply.send(Message::new(body)).await;
-            reply.close();
             match told {
-                Ok(()) => launch(running),
+                // The request's items come on this stream: it is open as long as the handler may read them.
+                Ok(()) if has_items => {
+                    running.await;
+                    reply.close();
+                }
+                Ok(()) => {
+                    reply.close();
+                    launch(running);
+                }
                 // A caller that never hears of its acknowledgement may ask elsewhere: do not run the handler twice.
                 Err(_) => drop(running),
             }

@@ -6,4 +6,6 @@ mod by_hand;
 mod control;
 mod exchange;
 mod faults;
+mod links;
+mod nginx;
 mod world;

@@ -18,7 +18,7 @@ use super::links::Links;
 use super::place::Place;
 use super::session::Membership;
 use crate::connection::Inbound;
-use crate::error::{Detail, Error, Phase, Result};
+use crate::error::{Detail, Error, ErrorKind, Phase, Result};
 use crate::message::ControlMessage;
 use crate::proto::body::{BodyDecoder, BodyEvent};
 use crate::stream::{Event, ResponseStream, Source};
@@ -183,7 +183,11 @@ impl State {
                         continue;
                     }
                     Poll::Ready(Ok(BodyEvent::Error(peer))) => {
-                        self.finish(Some(Error::from(peer).with_phase(Phase::Respond)));
+                        let error = Error::from(peer);
+                        // Both ends watch the same deadline; whoever is first, it is the caller's own.
+                        let is_late = error.kind() == ErrorKind::Timeout && Instant::now() >= self.over_by;
+                        let error = if is_late { Error::deadline(0) } else { error };
+                        self.finish(Some(error.with_phase(Phase::Respond)));
                         continue;
                     }
                     Poll::Ready(Err(error)) => Some(error.with_phase(Phase::Respond)),

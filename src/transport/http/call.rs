@@ -15,7 +15,7 @@ use super::links::{Exchange, Links, decorate};
 use super::names::{LOCATED, STREAM};
 use super::place::Place;
 use super::refusal::read_refusal;
-use crate::error::{Error, Phase, Result, Retry};
+use crate::error::{Error, ErrorKind, Phase, Result, Retry};
 use crate::message::Request;
 use crate::plane::{ReplyTo, ResponseConnectionInfo};
 use crate::proto::body::{BodyDecoder, BodyLimits, media_type};
@@ -23,9 +23,13 @@ use crate::target::TransportId;
 
 /// Posts a request whose answer is to be the response's body.
 pub(super) async fn post_inline(links: &Arc<Links>, place: &Place, request: Request) -> Result<Opened> {
-    let acknowledged_by = links.acknowledged_by(request.context.deadline);
-    let exchange = post(links, place, &request, &ReplyTo::Inline, acknowledged_by).await?;
-    open(links, place, exchange, acknowledged_by).await
+    let deadline = request.context.deadline;
+    let acknowledged_by = links.acknowledged_by(deadline);
+    let opened = async {
+        let exchange = post(links, place, &request, &ReplyTo::Inline, acknowledged_by).await?;
+        open(links, place, exchange, acknowledged_by).await
+    };
+    opened.await.map_err(|error| by_own_deadline(error, deadline, place))
 }
 
 /// Posts a request whose answer goes elsewhere or nowhere, and waits for the acknowledgement.
@@ -35,17 +39,31 @@ pub(super) async fn post_elsewhere(
     request: Request,
     reply_to: &ReplyTo,
 ) -> Result<Option<ResponseConnectionInfo>> {
-    let acknowledged_by = links.acknowledged_by(request.context.deadline);
-    let exchange = post(links, place, &request, reply_to, acknowledged_by).await?;
-    if exchange.response.status() != StatusCode::ACCEPTED {
-        return Err(refused(place, exchange, acknowledged_by).await);
+    let deadline = request.context.deadline;
+    let acknowledged_by = links.acknowledged_by(deadline);
+    let located = async {
+        let exchange = post(links, place, &request, reply_to, acknowledged_by).await?;
+        if exchange.response.status() != StatusCode::ACCEPTED {
+            return Err(refused(place, exchange, acknowledged_by).await);
+        }
+        let located = exchange.response.headers().get(LOCATED).map(|value| {
+            let text = head::utf8(&LOCATED, value.as_bytes())?;
+            ResponseConnectionInfo::from_text(text)
+        });
+        links.put_aside(exchange, acknowledged_by).await;
+        located.transpose().map_err(|error| decorate(error.with_phase(Phase::Acknowledge), place))
+    };
+    located.await.map_err(|error| by_own_deadline(error, deadline, place))
+}
+
+/// A timeout after the request's own deadline is that deadline's, whoever noticed it first.
+fn by_own_deadline(error: Error, deadline: Option<Instant>, place: &Place) -> Error {
+    match deadline {
+        Some(deadline) if error.kind() == ErrorKind::Timeout && Instant::now() >= deadline => {
+            decorate(Error::deadline(0).with_phase(Phase::Acknowledge), place)
+        }
+        _ => error,
     }
-    let located = exchange.response.headers().get(LOCATED).map(|value| {
-        let text = head::utf8(&LOCATED, value.as_bytes())?;
-        ResponseConnectionInfo::from_text(text)
-    });
-    links.put_aside(exchange, acknowledged_by).await;
-    located.transpose().map_err(|error| decorate(error.with_phase(Phase::Acknowledge), place))
 }
 
 /// Fetches an answer that a responder holds.
@@ -60,7 +78,8 @@ pub(super) async fn fetch(links: &Arc<Links>, place: &Place, deadline: Instant) 
         Ok(opened)
     };
     // The handler is at work: whatever went wrong here, the request must not be repeated on account of it.
-    fetched.await.map_err(|error: Error| error.with_retry(Retry::Never).with_phase(Phase::Respond))
+    let fetched = fetched.await.map_err(|error| by_own_deadline(error, Some(deadline), place));
+    fetched.map_err(|error: Error| error.with_retry(Retry::Never).with_phase(Phase::Respond))
 }
 
 async fn post(
@@ -75,14 +94,7 @@ async fn post(
     let headers = head::write(request, reply_to, links.config().http.response_format, now);
     let headers = headers.map_err(|error| decorate(error.with_phase(Phase::Send), place))?;
     let body = request.message.body.clone();
-    let sent = links.send(place, Method::POST, headers, body, acknowledged_by).await;
-    sent.map_err(|error| match request.context.deadline {
-        // The request's own deadline has a name of its own.
-        Some(deadline) if Instant::now() >= deadline => {
-            decorate(Error::deadline(0).with_phase(Phase::Acknowledge), place)
-        }
-        _ => error,
-    })
+    links.send(place, Method::POST, headers, body, acknowledged_by).await
 }
 
 /// What this transport cannot send, or may not.

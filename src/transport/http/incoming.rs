@@ -69,7 +69,7 @@ pub(super) fn cut(error: hyper::Error) -> Error {
     }
     let orderly = error.is_incomplete_message()
         || causes(&error)
-            .filter_map(|cause| io_kind(cause))
+            .filter_map(io_kind)
             .any(|kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe));
     Error::peer_closed(0, orderly).with_source(error)
 }

@@ -25,17 +25,16 @@ impl Place {
     /// Reads an `http:` URL. What is refused here was not sent.
     pub(super) fn parse(url: &str) -> Result<Self> {
         let malformed = |what: String| Error::config(what).with_target(url).with_transport(TransportId::HTTP);
+        let foreign = |what| Error::unsupported(what).with_target(url).with_transport(TransportId::HTTP);
         let uri: Uri = url.parse().map_err(|error| malformed("no HTTP URL".into()).with_source(error))?;
         let parts = uri.into_parts();
         match parts.scheme.as_ref().map(Scheme::as_str) {
             Some("http") => {}
             Some("https") => {
-                return Err(Error::unsupported("https: TLS arrives in a later version")
-                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted")
-                    .with_target(url)
-                    .with_transport(TransportId::HTTP));
+                return Err(foreign("https: TLS arrives in a later version")
+                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted"));
             }
-            _ => return Err(malformed("no http: URL".into()).with_hint("write http://host:port/path")),
+            _ => return Err(foreign("no http: URL").with_hint("write http://host:port/path")),
         }
         let authority = parts.authority.ok_or_else(|| malformed("no host in the URL".into()))?;
         if authority.as_str().contains('@') {
@@ -124,8 +123,8 @@ mod tests {
         assert_eq!(Place::parse("http://host").unwrap().key.authority, "host:80");
         for (url, kind) in [
             ("https://host/x", ErrorKind::Unsupported),
-            ("tcp://host/x", ErrorKind::Config),
-            ("/path", ErrorKind::Config),
+            ("tcp://host/x", ErrorKind::Unsupported),
+            ("/path", ErrorKind::Unsupported),
             ("", ErrorKind::Config),
             ("http://", ErrorKind::Config),
             ("http://u:secret@host/x", ErrorKind::Config),

@@ -7,24 +7,21 @@ use std::time::Duration;
 use async_nats::StatusCode;
 use async_trait::async_trait;
 use biplane::plane::{Ack, ReplyTo, RequestPlaneClient};
-use biplane::telemetry::PlaneMetrics;
 use biplane::{Error, Phase, Request, Result, Retry, Subject, Target, TransportAddress};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::{ID, ack, failure, subject, wire};
 
-/// Publishes requests and waits for their acknowledgements. A request counts as active until then: its answer is counted
-/// by the plane that carries it.
+/// Publishes requests and waits for their acknowledgements.
 pub(crate) struct NatsRequestClient {
     connection: Arc<Connection>,
     ack_timeout: Duration,
-    metrics: PlaneMetrics,
 }
 
 impl NatsRequestClient {
-    pub(crate) fn new(connection: Arc<Connection>, ack_timeout: Duration, metrics: PlaneMetrics) -> Self {
-        Self { connection, ack_timeout, metrics }
+    pub(crate) fn new(connection: Arc<Connection>, ack_timeout: Duration) -> Self {
+        Self { connection, ack_timeout }
     }
 
     async fn send(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
@@ -80,10 +77,8 @@ impl NatsRequestClient {
 #[async_trait]
 impl RequestPlaneClient for NatsRequestClient {
     async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
-        let in_flight = self.metrics.begin();
         let sent = self.send(to, request, reply_to).await;
         sent.map_err(|error| error.with_transport(ID).with_target(&to.address))
-            .inspect_err(|error| in_flight.fail(error.kind()))
     }
 
     /// `nats://server/name` means the whole service: NATS chooses the instance.

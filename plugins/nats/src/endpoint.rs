@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use biplane::plane::{Ack, ReplyTo};
-use biplane::telemetry::{InFlight, PlaneMetrics};
+use biplane::telemetry::PlaneMetrics;
 use biplane::{Dispatch, Error, Request, Result, Subject, launch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -134,7 +134,7 @@ impl Endpoint {
             link: link.clone(),
             to: message.reply,
             limit: self.limits.accept_timeout,
-            in_flight: self.metrics.begin(),
+            metrics: self.metrics.clone(),
         };
         let request = if accepting.len() >= self.limits.max_accepting {
             Err(Error::overloaded(format!(
@@ -212,14 +212,15 @@ struct Reply {
     /// `None` for a message that wants no reply.
     to: Option<async_nats::Subject>,
     limit: Duration,
-    in_flight: InFlight,
+    metrics: PlaneMetrics,
 }
 
 impl Reply {
     /// Says whether the acknowledgement left, or nobody waits for one.
     async fn send(self, outcome: Result<Ack>) -> bool {
         if let Err(error) = &outcome {
-            self.in_flight.fail(error.kind());
+            // The dispatch counts what reaches a handler; this did not.
+            self.metrics.error(error.kind());
         }
         let Some(to) = self.to else { return true };
         let (headers, payload) = ack::encode(&outcome);

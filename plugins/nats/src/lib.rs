@@ -75,9 +75,9 @@ fn build(context: &BuildContext) -> Result<RequestPlane> {
         Ok(Connection::new(settings.clone(), limits.connect_timeout, name))
     })?;
     let metrics = context.telemetry().plane(&TransportId::NATS, PlaneType::Request);
-    let server = NatsRequestServer::new(connection.clone(), &settings, limits, context.instance_id(), metrics.clone());
+    let server = NatsRequestServer::new(connection.clone(), &settings, limits, context.instance_id(), metrics);
     Ok(RequestPlane {
-        client: Arc::new(NatsRequestClient::new(connection, settings.ack_timeout, metrics)),
+        client: Arc::new(NatsRequestClient::new(connection, settings.ack_timeout)),
         server: Arc::new(server),
     })
 }

@@ -254,25 +254,15 @@ async fn close_finishes_what_runs_and_refuses_what_comes() {
 }
 
 #[tokio::test]
-async fn both_sides_count_their_requests() {
+async fn what_reaches_no_handler_is_counted_by_the_responder() {
     let Some(server) = NatsServer::start() else { return };
     let answers = Arc::new(Answers::default());
     let (worker, caller) = (Node::at(server.url(), 1, &answers), Node::at(server.url(), 2, &answers));
     let guard = worker.serve("echo", echo()).await;
-    for _ in 0..3 {
-        caller.ask(guard.address(), request("echo", "x")).await.unwrap();
-    }
+    caller.ask(guard.address(), request("echo", "x")).await.unwrap();
     caller.ask(guard.address(), request("other", "x")).await.unwrap_err();
-    for node in [worker, caller] {
-        let text = node.telemetry.render();
-        for (name, rest, value) in [
-            ("transport_requests_total", "plane=\"request\"", "4"),
-            ("transport_active_streams", "plane=\"request\"", "0"),
-            ("transport_errors_total", "error_type=\"no_route\"", "1"),
-        ] {
-            let mut lines = text.lines().filter(|line| line.starts_with(name) && line.contains("transport=\"nats\""));
-            let line = lines.find(|line| line.contains(rest));
-            assert!(line.is_some_and(|line| line.ends_with(&format!(" {value}"))), "{name} in\n{text}");
-        }
-    }
+    let text = worker.telemetry.render();
+    let mut errors = text.lines().filter(|line| line.starts_with("transport_errors_total{"));
+    let of_nats = |line: &&str| line.contains("transport=\"nats\"") && line.contains("error_type=\"no_route\"");
+    assert!(errors.find(of_nats).is_some_and(|line| line.ends_with(" 1")), "{text}");
 }

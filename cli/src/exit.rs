@@ -38,6 +38,11 @@ impl Exit {
     pub(crate) const REFUSED: Self = Self(6);
     /// Interrupted from the keyboard: 128 and the number of SIGINT, as shells have it.
     pub(crate) const INTERRUPTED: Self = Self(130);
+
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        self.0
+    }
 }
 
 impl From<&Error> for Exit {

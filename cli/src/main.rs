@@ -15,9 +15,18 @@ use crate::context::{Context, Globals};
 use crate::exit::Exit;
 
 mod bench;
+mod call;
+mod config;
+mod conformance;
 mod context;
 mod demo;
+mod exec;
 mod exit;
+mod explain;
+mod interrupt;
+mod serve;
+mod services;
+mod transports;
 mod ui;
 
 /// Services and calls over any pair of a request plane and a response plane.
@@ -34,10 +43,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures calls: throughput, latency, processor time
-    Bench(bench::BenchArgs),
     /// Runs a worker and a caller as two processes and shows what passes between them
     Demo(demo::DemoArgs),
+    /// Serves an endpoint: an echo, a stream of tokens, or a shell command
+    Serve(serve::ServeArgs),
+    /// Calls a service or a URL and prints each item of the answer as it comes
+    Call(call::CallArgs),
+    /// Measures calls: throughput, latency, processor time
+    Bench(bench::BenchArgs),
+    /// Lists what discovery holds, and changes weights
+    Services(services::ServicesArgs),
+    /// Runs the conformance suite against a live endpoint
+    Conformance(conformance::ConformanceArgs),
+    /// Lists the transports that this program links
+    Transports(transports::TransportsArgs),
+    /// Tells who would carry a call, and why each other transport would not
+    Explain(explain::ExplainArgs),
+    /// Shows the effective configuration and where each value comes from
+    Config(config::ConfigArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +68,7 @@ fn main() -> ExitCode {
     let context = Context::new(cli.globals);
     match run(cli.command, &context) {
         Ok(exit) => exit.into(),
+        Err(error) if ui::is_output_gone(&error) => Exit::OK.into(),
         Err(error) => {
             context.ui().error(&error);
             Exit::from(&error).into()
@@ -59,8 +83,15 @@ fn run(command: Command, context: &Context) -> Result<Exit> {
         .map_err(|error| Error::unexpected("the threads of the program cannot be started").with_source(error))?;
     let outcome = runtime.block_on(async {
         match command {
-            Command::Bench(args) => bench::run(args, context).await,
             Command::Demo(args) => demo::run(args, context).await,
+            Command::Serve(args) => serve::run(args, context).await,
+            Command::Call(args) => call::run(args, context).await,
+            Command::Bench(args) => bench::run(args, context).await,
+            Command::Services(args) => services::run(args, context).await,
+            Command::Conformance(args) => conformance::run(args, context).await,
+            Command::Transports(args) => transports::run(args, context),
+            Command::Explain(args) => explain::run(args, context).await,
+            Command::Config(args) => config::run(args, context),
         }
     });
     // A read of standard input that nobody waits for any more must not keep the program.

@@ -162,7 +162,7 @@ impl EnvKind {
     }
 
     /// What is accepted, as a clause that follows "expected" and as a cell of the documents.
-    pub(super) fn expectation(self) -> String {
+    pub fn expectation(self) -> String {
         match self {
             Self::Text => "text".to_owned(),
             Self::Bool => "1/0, true/false, yes/no or on/off".to_owned(),

@@ -5,9 +5,11 @@ use std::io::{IsTerminal, Write};
 
 use biplane::{Error, Result};
 
+pub(crate) use self::failure::{error_json, is_output_gone, output_gone};
 pub(crate) use self::style::Style;
 pub(crate) use self::table::{Cell, Table};
 
+mod failure;
 mod style;
 mod table;
 
@@ -92,8 +94,4 @@ impl Ui {
         let head = Style::Bad.paint("error:", self.paints_stderr());
         let _ = writeln!(std::io::stderr().lock(), "{head} {error}");
     }
-}
-
-fn output_gone(error: std::io::Error) -> Error {
-    Error::cancelled("standard output is closed").with_source(error)
 }

@@ -17,10 +17,19 @@ const BACKLOG: u32 = 1024;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens on `bind`. A [`Port::Default`] that is taken gives way to one that the system chooses; a [`Port::Set`] that is
-/// taken is an error. `variable` names the setting for the hint, such as `DYN_HTTP_RPC_PORT`.
+/// taken is an error. `variable` names the setting for the hint, such as `DYN_HTTP_RPC_PORT`. Who listens for other hosts
+/// is told so in the log, with the setting that keeps it local: planes have no TLS.
 ///
 /// Errors are of kind `Config` where the setting can be changed to mend it, else `Unexpected`. Cancel-safe.
 pub async fn bind_tcp(bind: &Bind, variable: &'static str) -> Result<TcpListener> {
+    let listener = bind_or_give_way(bind, variable).await?;
+    if let Some(warning) = listener.local_addr().ok().and_then(|address| exposure(address, variable)) {
+        tracing::warn!(target: "biplane::bind", "{warning}");
+    }
+    Ok(listener)
+}
+
+async fn bind_or_give_way(bind: &Bind, variable: &'static str) -> Result<TcpListener> {
     let addresses = resolve(bind).await.map_err(|error| failed(bind, variable, error))?;
     let attempt = |port: u16| {
         let mut last = io::Error::new(Io::AddrNotAvailable, "the name has no address");
@@ -42,6 +51,21 @@ pub async fn bind_tcp(bind: &Bind, variable: &'static str) -> Result<TcpListener
         }
         (_, Err(error)) => Err(failed(bind, variable, error)),
     }
+}
+
+/// What the operator of a listener that other hosts can reach should know; `None` for one that they cannot.
+fn exposure(address: SocketAddr, variable: &str) -> Option<String> {
+    let ip = address.ip();
+    if ip.is_loopback() {
+        return None;
+    }
+    let place = if ip.is_unspecified() { format!("every interface ({address})") } else { address.to_string() };
+    // The host stands beside the port in every pair of variables; a URL has no variable.
+    let remedy = match variable.strip_suffix("_PORT") {
+        Some(pair) => format!("set {pair}_HOST=127.0.0.1"),
+        None => "listen on 127.0.0.1".to_owned(),
+    };
+    Some(format!("listening on {place} without TLS: whoever reaches it can use it; {remedy} to keep it on this host"))
 }
 
 async fn resolve(bind: &Bind) -> io::Result<Vec<SocketAddr>> {
@@ -103,6 +127,18 @@ mod tests {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Config, Some(Phase::Listen)));
         let text = error.to_string();
         assert!(text.contains(&format!("127.0.0.1:{taken}")) && text.contains("X_PORT"), "{text}");
+    }
+
+    #[test]
+    fn only_what_others_can_reach_is_warned_about_and_the_setting_is_named() {
+        let told = |address: &str, variable| exposure(address.parse().unwrap(), variable);
+        let everywhere = told("0.0.0.0:9001", "DYN_TCP_REQUEST_PORT").unwrap();
+        assert!(everywhere.contains("every interface (0.0.0.0:9001) without TLS"), "{everywhere}");
+        assert!(everywhere.contains("set DYN_TCP_REQUEST_HOST=127.0.0.1"), "{everywhere}");
+        assert!(told("[::]:1", "DYN_HTTP_RPC_PORT").unwrap().contains("DYN_HTTP_RPC_HOST="));
+        assert!(told("192.0.2.1:9", "the URL's port").unwrap().contains("192.0.2.1:9 without TLS"));
+        assert_eq!(told("127.0.0.2:9001", "DYN_TCP_REQUEST_PORT"), None);
+        assert_eq!(told("[::1]:9001", "DYN_TCP_REQUEST_PORT"), None);
     }
 
     #[tokio::test]

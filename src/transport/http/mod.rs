@@ -125,15 +125,3 @@ impl ResponsePlane for HttpResponsePlane {
         Ok(())
     }
 }
-
-/// The planes keep their open default; who listens openly is told once how not to.
-fn warn_if_public(host: &str, variable: &'static str) {
-    let local = host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    if !local {
-        tracing::warn!(
-            target: "biplane::http",
-            "listening on {host} without TLS: whoever reaches the port can call; set {variable}=127.0.0.1 to keep it local"
-        );
-    }
-}

@@ -19,12 +19,12 @@ use super::accept::negotiate;
 use super::body::Body;
 use super::control::{control, stream_path, token_of};
 use super::head;
+use super::incoming;
 use super::listening::{Listening, Site};
 use super::live::LiveStreams;
 use super::names::{LOCATED, REQUEST_ID, STREAM};
 use super::refusal::Refusal;
 use super::reply::{Reply, response};
-use super::{incoming, warn_if_public};
 use crate::config::{Config, StreamFormat};
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result};
@@ -61,7 +61,6 @@ impl HttpRequestServer {
         let bind = &self.site.config.http.request;
         let start = async || {
             let listener = bind_tcp(bind, "DYN_HTTP_RPC_PORT").await?;
-            warn_if_public(&bind.host, "DYN_HTTP_RPC_HOST");
             Listening::start(listener, self.site.clone())
         };
         self.listening.get_or_try_init(start).await.map_err(|error| error.with_transport(TransportId::HTTP))

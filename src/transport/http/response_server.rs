@@ -17,7 +17,6 @@ use super::listening::{Listening, Site};
 use super::live::{LiveStreams, NoClaim};
 use super::refusal::Refusal;
 use super::reply::{Reply, response};
-use super::warn_if_public;
 use crate::config::Config;
 use crate::dispatch::DispatchLimits;
 use crate::error::{Error, Result, Retry};
@@ -76,7 +75,6 @@ impl HttpResponseServer {
         let bind = &self.site.config.http.response;
         let start = async || {
             let listener = bind_tcp(bind, "DYN_HTTP_RESPONSE_PORT").await?;
-            warn_if_public(&bind.host, "DYN_HTTP_RESPONSE_HOST");
             let reaper = Reaper(tokio::spawn(reap(self.site.clone())).abort_handle());
             Ok((Listening::start(listener, self.site.clone())?, reaper))
         };

@@ -14,7 +14,7 @@ fn main() {
     harnesses.push(RegisteredHarness::pair(tcp::REQUEST, http::HTTP_RESPONSE).over_tcp());
     // Without a nats-server its rows are left out, which `NatsServer` says aloud; in CI that is a failure.
     let nats = NatsServer::start();
-    for nats in &nats {
+    if let Some(nats) = &nats {
         for response in [tcp::RESPONSE, http::HTTP_RESPONSE] {
             let pair = RegisteredHarness::pair(biplane_nats::REQUEST, response);
             harnesses.push(pair.setting("transport.nats.server", nats.url()));

@@ -143,16 +143,9 @@ impl Endpoint {
             ))
             .with_hint("try another instance, or later"))
         } else {
-            self.check_size(message.headers.as_ref(), message.payload.len()).and_then(|()| {
-                wire::decode(
-                    &self.subject,
-                    message.headers.as_ref(),
-                    message.payload,
-                    reply.to.is_some(),
-                    std::time::Instant::now(),
-                    self.limits.request_timeout,
-                )
-            })
+            let (headers, now) = (message.headers.as_ref(), std::time::Instant::now());
+            wire::decode(&self.subject, headers, message.payload, reply.to.is_some(), now, self.limits.request_timeout)
+                .and_then(|(request, reply_to)| self.check_size(&request).map(|()| (request, reply_to)))
         };
         match request {
             Ok((request, reply_to)) => {
@@ -165,9 +158,10 @@ impl Endpoint {
         }
     }
 
-    fn check_size(&self, headers: Option<&async_nats::HeaderMap>, payload: usize) -> Result<()> {
+    /// The limit is the message's, on every plane alike; what NATS itself permits is the client's check.
+    fn check_size(&self, request: &Request) -> Result<()> {
         let limit = self.dispatch.limits().max_message_size;
-        let got = headers.map_or(0, wire::wire_len) + payload;
+        let got = request.message.size();
         if got > limit {
             return Err(Error::too_large("a request", limit as u64, got as u64));
         }

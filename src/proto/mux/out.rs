@@ -79,7 +79,8 @@ impl Out {
 
     /// The writer handed `bytes` to the system.
     pub(super) fn wrote(&mut self, bytes: u64) {
-        self.written += bytes;
+        // What a failed link forgot counts as written, and may still be reported by a writer that had taken it.
+        self.written = (self.written + bytes).min(self.pushed);
     }
 
     /// Whether the byte at position `at` was handed to the system.

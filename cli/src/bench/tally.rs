@@ -13,6 +13,9 @@ use serde::Serialize;
 /// the concurrency, as a histogram per task would.
 const SHARDS: usize = 8;
 
+/// The longest time, in nanoseconds, that is told from longer ones: an hour.
+const LONGEST: u64 = 3_600_000_000_000;
+
 /// The figures of many tasks.
 pub(crate) struct Tallies(Vec<Mutex<Tally>>);
 

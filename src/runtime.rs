@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 pub use self::builder::Builder;
-pub use self::service::Service;
+pub use self::service::{Service, ServiceStats};
 pub use self::serving::{Serve, Serving};
 use crate::config::{Config, Setting};
 use crate::connection::Connection;

@@ -10,7 +10,7 @@
 //! a third of its share at low concurrency, where one request in flight already looks like much.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,11 @@ impl Balancer {
         self.state().find(id).map(|slot| slot.member.load())
     }
 
+    /// Requests sent to each known instance, by id.
+    pub fn sent(&self) -> Vec<(u64, u64)> {
+        self.state().slots.iter().map(|slot| (slot.member.id, slot.member.sent.load(Ordering::Relaxed))).collect()
+    }
+
     /// Until when instance `id` is set aside; `None` if it is not.
     pub fn set_aside_until(&self, id: u64, now: Instant) -> Option<Instant> {
         self.state().find(id).and_then(|slot| slot.member.due(now))
@@ -109,6 +114,11 @@ impl Pick {
     /// The instance.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// A request goes to the instance. Counted apart from picks, of which some come to nothing.
+    pub fn sent(&self) {
+        self.member.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The instance could not be reached, or died: it is set aside. Several requests that fail together count once.
@@ -166,6 +176,7 @@ struct Slot {
 struct Member {
     id: u64,
     load: AtomicUsize,
+    sent: AtomicU64,
     /// Changed only under the lock of `until`; zero means that `until` is `None`.
     failures: AtomicU32,
     until: Mutex<Option<Instant>>,
@@ -262,6 +273,7 @@ impl Slot {
         let member = || Member {
             id: instance.instance_id,
             load: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             until: Mutex::new(None),
         };

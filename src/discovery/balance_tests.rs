@@ -214,3 +214,16 @@ proptest! {
         prop_assert_eq!(tried.len(), ids.len());
     }
 }
+
+#[test]
+fn what_is_sent_is_counted_apart_from_what_is_picked() {
+    let balancer = balancer(Balance::RoundRobin, &[(1, 1), (2, 1)]);
+    for _ in 0..3 {
+        balancer.pick_direct(2).unwrap().sent();
+    }
+    drop(balancer.pick_direct(1).unwrap());
+    assert_eq!(balancer.sent(), [(1, 0), (2, 3)]);
+    // A changed weight keeps the count; another instance starts at zero.
+    balancer.update(&instances(&[(2, 5), (3, 1)]));
+    assert_eq!(balancer.sent(), [(2, 3), (3, 0)]);
+}

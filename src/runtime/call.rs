@@ -213,6 +213,7 @@ impl State {
             .map(|(id, plane)| shared.metrics(&self.runtime, id, plane).begin());
         match attempt.connection.open(request) {
             Ok(stream) => {
+                attempt.chosen.pick.sent();
                 if let Some(message) = self.control.take() {
                     stream.control(message);
                 }

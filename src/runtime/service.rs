@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A service by name, as a connection: instances found, balanced, connected once and called.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,17 @@ pub(super) struct Shared {
     connections: Mutex<HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>>,
     /// Routes by instance: selection is for new instances, not for every call.
     routes: Mutex<HashMap<u64, Arc<[Route]>>>,
+    connected: AtomicU64,
     metrics: Mutex<HashMap<(TransportId, PlaneType), PlaneMetrics>>,
+}
+
+/// What has gone from a [`Service`] to its instances since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStats {
+    /// Requests sent, by instance id. One that was tried again counts again; an instance that has gone is not listed.
+    pub sent: BTreeMap<u64, u64>,
+    /// Connections made.
+    pub connected: u64,
 }
 
 impl Service {
@@ -63,6 +74,7 @@ impl Service {
                 watch: Mutex::new(watch),
                 connections: Mutex::default(),
                 routes: Mutex::default(),
+                connected: AtomicU64::new(0),
                 metrics: Mutex::default(),
             }),
             direct: None,
@@ -77,6 +89,14 @@ impl Service {
     /// What discovery knows now.
     pub fn instances(&self) -> Arc<[Instance]> {
         self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner).borrow().clone()
+    }
+
+    /// How requests were shared out. All clones of a service count together.
+    pub fn stats(&self) -> ServiceStats {
+        ServiceStats {
+            sent: self.shared.balancer.sent().into_iter().collect(),
+            connected: self.shared.connected.load(Ordering::Relaxed),
+        }
     }
 
     /// The subject that a request to this service has.
@@ -187,7 +207,12 @@ impl Shared {
         let cell = self.connections().entry((instance, route.request.clone())).or_default().clone();
         let was_there = cell.initialized();
         // Single-flight: whoever comes meanwhile waits for the same dial.
-        let connection = cell.get_or_try_init(|| runtime.connect_route(route)).await?;
+        let connecting = || async {
+            let connection = runtime.connect_route(route).await?;
+            self.connected.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Error>(connection)
+        };
+        let connection = cell.get_or_try_init(connecting).await?;
         Ok((connection.clone(), was_there))
     }
 

@@ -101,7 +101,7 @@ impl Endpoint {
         std::future::pending().await
     }
 
-    /// Unsubscribes and takes what is on its way. The library forgets a subscription at the first thing that happens after it
+    /// Unsubscribes and turns away what is on its way. The library forgets a subscription at the first thing that happens after it
     /// has told the server, so a request that was routed here within that round trip can be lost: its caller times out.
     /// Callers that go by discovery are elsewhere by then, if the record is withdrawn first.
     async fn drain(&self, mut subscribed: Subscribed, accepting: &mut Accepting, until: Instant) {
@@ -117,11 +117,24 @@ impl Endpoint {
                 () = sleep_until(until) => return,
                 Some(()) = accepting.next(), if !accepting.is_empty() => {}
                 message = subscribed.messages.next() => match message {
-                    Some(message) => self.take(message, &subscribed.link, accepting).await,
+                    // Answered, so that its caller can ask elsewhere at once; but as on every plane, what is
+                    // unregistered serves no more.
+                    Some(message) => self.turn_away(message, &subscribed.link).await,
                     None => return,
                 },
             }
         }
+    }
+
+    async fn turn_away(&self, message: Message, link: &Arc<Link>) {
+        if !ack::is_ack(message.headers.as_ref()) {
+            let error = Error::no_service(format!("the endpoint {} is being withdrawn", self.subject));
+            self.reply(message.reply, link).send(Err(error.with_retry(Retry::Safe))).await;
+        }
+    }
+
+    fn reply(&self, to: Option<async_nats::Subject>, link: &Arc<Link>) -> Reply {
+        Reply { link: link.clone(), to, limit: self.limits.accept_timeout, metrics: self.metrics.clone() }
     }
 
     async fn take(&self, message: Message, link: &Arc<Link>, accepting: &mut Accepting) {
@@ -130,12 +143,7 @@ impl Endpoint {
             tracing::debug!(target: "biplane::nats", subject = %self.subject, "an acknowledgement came as a request");
             return;
         }
-        let reply = Reply {
-            link: link.clone(),
-            to: message.reply,
-            limit: self.limits.accept_timeout,
-            metrics: self.metrics.clone(),
-        };
+        let reply = self.reply(message.reply.clone(), link);
         let request = if accepting.len() >= self.limits.max_accepting {
             Err(Error::overloaded(format!(
                 "{} requests are being accepted at this endpoint",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The caller's side of an answer: from a request under way to the items of its body.
+//! The caller's side of an answer: from the chunks of a body to items.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,6 @@ use super::incoming::cut;
 use super::link::Hold;
 use super::links::Links;
 use super::place::Place;
-use super::session::Membership;
 use crate::connection::Inbound;
 use crate::error::{Detail, Error, ErrorKind, Phase, Result};
 use crate::message::ControlMessage;
@@ -35,9 +34,6 @@ pub(super) struct Opened {
     pub(super) control: Option<(Arc<Links>, Place)>,
 }
 
-/// A request under way.
-pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened>> + Send>>;
-
 /// An answer, as the source of a [`ResponseStream`].
 pub(super) struct Answer(Mutex<State>);
 
@@ -51,13 +47,9 @@ struct State {
     timer: Option<Pin<Box<Sleep>>>,
     /// Who to wake when the answer is ended from outside.
     reader: Option<Waker>,
-    /// Of the connection that the request was sent on.
-    membership: Option<Membership>,
 }
 
 enum Stage {
-    /// The request is under way; an order waits for the answer that it is meant for.
-    Opening(Opening, Option<ControlMessage>),
     Reading(Box<Opened>),
     /// The end has been read, with this outcome. The rest of the HTTP message is read too: its link is then of use again.
     Tail(Box<Opened>, Option<Error>, Pin<Box<Sleep>>),
@@ -65,45 +57,30 @@ enum Stage {
 }
 
 impl Answer {
-    /// An answer that `links` has opened, or is opening.
-    fn new(stage: Stage, links: &Links, over_by: Instant) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
-            stage,
+    /// The stream of an answer whose head is there, which must be over at `over_by`.
+    pub(super) fn stream(opened: Opened, links: &Links, over_by: Instant) -> ResponseStream {
+        let state = State {
+            stage: Stage::Reading(Box::new(opened)),
             over_by,
             read_timeout: links.config().limits.read_timeout,
             last_read: Instant::now(),
             timer: None,
             reader: None,
-            membership: None,
-        })))
-    }
-
-    /// The stream of an answer whose head is there.
-    pub(super) fn opened(opened: Opened, links: &Links, over_by: Instant) -> ResponseStream {
-        ResponseStream::new(Self::new(Stage::Reading(Box::new(opened)), links, over_by), 0)
-    }
-
-    /// The answer of a request that leaves when its stream is polled.
-    pub(super) fn opening(opening: Opening, links: &Links, over_by: Instant) -> Arc<Self> {
-        Self::new(Stage::Opening(opening, None), links, over_by)
-    }
-
-    /// Makes the answer part of a connection until it is over.
-    pub(super) fn belong(&self, membership: Membership) {
-        self.state().membership = Some(membership);
+        };
+        ResponseStream::new(Arc::new(Self(Mutex::new(state))), 0)
     }
 
     /// Ends the answer with `error`, at its reader and at its responder.
-    pub(super) fn abort(&self, error: Error) {
+    fn abort(&self, error: Error) {
         let mut state = self.state();
         if matches!(state.stage, Stage::Over(_)) {
             return;
         }
         let stage = std::mem::replace(&mut state.stage, Stage::Over(Some(error)));
-        let (membership, reader) = (state.membership.take(), state.reader.take());
+        let reader = state.reader.take();
         drop(state);
-        // Dropped without the lock: they wake others. An HTTP/2 stream is reset by this, an HTTP/1.1 link closed.
-        drop((stage, membership));
+        // Dropped without the lock: it wakes others. An HTTP/2 stream is reset by this, an HTTP/1.1 link closed.
+        drop(stage);
         reader.into_iter().for_each(Waker::wake);
     }
 
@@ -116,10 +93,8 @@ impl Source for Answer {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let mut state = self.state();
         let next = state.poll_next(cx);
-        match &next {
-            Poll::Pending => state.reader = Some(cx.waker().clone()),
-            Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(_) => state.membership = None,
+        if next.is_pending() {
+            state.reader = Some(cx.waker().clone());
         }
         next
     }
@@ -128,10 +103,8 @@ impl Source for Answer {
         if message == ControlMessage::Kill {
             return self.abort(Error::cancelled("the caller killed the request").with_phase(Phase::Respond));
         }
-        match &mut self.state().stage {
-            Stage::Opening(_, waiting) => *waiting = Some(message),
-            Stage::Reading(opened) => opened.control(message),
-            Stage::Tail(..) | Stage::Over(_) => {}
+        if let Stage::Reading(opened) = &self.state().stage {
+            opened.control(message);
         }
     }
 
@@ -158,16 +131,6 @@ impl State {
         loop {
             let outcome = match &mut self.stage {
                 Stage::Over(error) => return Poll::Ready(error.take().map(Err)),
-                Stage::Opening(opening, control) => match opening.as_mut().poll(cx) {
-                    Poll::Ready(Ok(opened)) => {
-                        control.take().into_iter().for_each(|message| opened.control(message));
-                        self.last_read = Instant::now();
-                        self.stage = Stage::Reading(Box::new(opened));
-                        continue;
-                    }
-                    Poll::Ready(Err(error)) => Some(error),
-                    Poll::Pending => return Poll::Pending,
-                },
                 Stage::Reading(opened) => match opened.poll_event(cx) {
                     Poll::Ready(Ok(BodyEvent::Item(item))) => {
                         self.last_read = Instant::now();

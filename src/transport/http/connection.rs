@@ -12,12 +12,12 @@ use super::answer::Answer;
 use super::call::{post_elsewhere, post_inline};
 use super::links::Links;
 use super::place::Place;
-use super::session::Session;
 use crate::connection::{Connection, ConnectionInfo, Inbound, Transport};
 use crate::error::Result;
 use crate::message::{Message, Request, Subject};
 use crate::plane::ReplyTo;
 use crate::stream::ResponseStream;
+use crate::stream::roster::{Beginning, Roster, Terms};
 use crate::target::{Target, TransportId};
 
 /// Connects to `http:` URLs.
@@ -44,7 +44,7 @@ impl Transport for HttpTransport {
             info: ConnectionInfo::new(TransportId::HTTP, place.url(), CONNECTION),
             links: self.links.clone(),
             place,
-            session: Arc::default(),
+            open: Roster::new(),
         }))
     }
 }
@@ -53,7 +53,7 @@ struct HttpConnection {
     info: ConnectionInfo,
     links: Arc<Links>,
     place: Place,
-    session: Arc<Session>,
+    open: Arc<Roster>,
 }
 
 #[async_trait]
@@ -66,13 +66,17 @@ impl Connection for HttpConnection {
         let place = self.links.serving(&self.place, &request.subject)?;
         let over_by = self.links.over_by(request.context.deadline);
         let links = self.links.clone();
-        let opening = Box::pin(async move { post_inline(&links, &place, request).await });
-        let answer = Answer::opening(opening, &self.links, over_by);
-        self.session.join(&answer)?;
-        Ok(ResponseStream::new(answer, 0))
+        // The answer has its own deadline and limits; the roster is for the close alone.
+        let terms = Terms { deadline: None, max_item: usize::MAX, forward: None };
+        let opening = Box::pin(async move {
+            let opened = post_inline(&links, &place, request).await?;
+            Ok(Answer::stream(opened, &links, over_by))
+        });
+        Ok(self.open.admit(Beginning::Opening(opening), terms)?.stream())
     }
 
     async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
+        self.open.check_open()?;
         let place = self.links.serving(&self.place, subject)?;
         let request = Request::new(subject.clone(), message);
         post_elsewhere(&self.links, &place, request, &ReplyTo::Nothing).await.map(drop)
@@ -80,13 +84,13 @@ impl Connection for HttpConnection {
 
     /// Nothing comes unasked over this transport: waits for the close.
     async fn receive(&self) -> Result<Option<Inbound>> {
-        self.session.closed().await;
+        self.open.closed().await;
         Ok(None)
     }
 
     /// The links stay in the pool.
     async fn close(&self, grace: Duration) -> Result<()> {
-        self.session.close(grace).await;
+        self.open.close(grace).await;
         Ok(())
     }
 }

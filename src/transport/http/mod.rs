@@ -29,7 +29,6 @@ mod request_client;
 mod request_server;
 mod response_client;
 mod response_server;
-mod session;
 mod sniff;
 mod tasks;
 

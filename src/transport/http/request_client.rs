@@ -43,7 +43,7 @@ impl RequestPlaneClient for HttpRequestClient {
             ReplyTo::Inline => {
                 let over_by = self.links.over_by(request.context.deadline);
                 let opened = post_inline(&self.links, &place, request).await?;
-                Ok(Ack::Inline(Answer::opened(opened, &self.links, over_by)))
+                Ok(Ack::Inline(Answer::stream(opened, &self.links, over_by)))
             }
             ReplyTo::Nothing | ReplyTo::To(_) => {
                 let located = post_elsewhere(&self.links, &place, request, reply_to).await?;

@@ -45,8 +45,10 @@ impl Pending for Fetch {
                 .with_transport(TransportId::HTTP)
         })?;
         let place = self.links.place(&located.address.address)?;
-        let (links, over_by) = (self.links.clone(), self.over_by);
-        let opening = Box::pin(async move { fetch(&links, &place, over_by).await });
-        Ok(ResponseStream::new(Answer::opening(opening, &self.links, self.over_by), 0))
+        let (links, over_by) = (self.links, self.over_by);
+        Ok(ResponseStream::deferred(async move {
+            let opened = fetch(&links, &place, over_by).await?;
+            Ok(Answer::stream(opened, &links, over_by))
+        }))
     }
 }

@@ -77,7 +77,7 @@ fn the_log_obeys_the_filter_and_quiet() {
         worker.finish().err
     };
     let serve = ["serve", "words", "--echo", "--on", "http"];
-    assert!(run(&serve, "warn").contains("WARN biplane::http"));
+    assert!(run(&serve, "warn").contains("WARN biplane::"));
     assert!(!run(&serve, "error").contains("WARN"));
     assert_eq!(run(&[&serve[..], &["--quiet"]].concat(), "trace"), "");
     let ended = world.run_with(&serve, &[("RUST_LOG", "biplane=loud")]);

@@ -3,7 +3,9 @@
 
 mod support;
 
-use support::{World, children_of, eventually, is_running};
+use biplane::stream::pipe;
+use biplane::{Biplane, ControlMessage, Request, ResponseStream, Subject};
+use support::{PATIENCE, World, children_of, eventually, is_running};
 
 #[test]
 fn lines_are_items_and_only_the_newline_goes() {
@@ -140,4 +142,41 @@ fn a_worker_that_is_told_twice_takes_its_commands_along() {
     assert!(!is_running("86451"));
     let called = call.finish();
     assert!(matches!(called.code, Some(1 | 4)), "{called:?}");
+}
+
+/// What the program cannot ask for, this process asks.
+fn caller(world: &World) -> Biplane {
+    Biplane::builder().env([("DYN_FILE_KV", world.directory().as_os_str())]).build().unwrap()
+}
+
+async fn next(answer: &mut ResponseStream) -> Option<String> {
+    let item = tokio::time::timeout(PATIENCE, answer.next()).await.expect("hangs")?;
+    Some(item.unwrap().text().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn the_items_of_a_streaming_request_are_lines_as_they_come() {
+    let world = World::new();
+    let _worker = world.serve(&["cat", "--exec", "while read line; do echo \"<$line>\"; done"]);
+    let (items, stream) = pipe(1024, 1024);
+    let request = Request::streaming(Subject::from_static("cat"), "one", stream);
+    let mut answer = caller(&world).call_with("cat", request).await.unwrap();
+    assert_eq!(next(&mut answer).await.as_deref(), Some("<one>"));
+    items.send("two").await.unwrap();
+    assert_eq!(next(&mut answer).await.as_deref(), Some("<two>"));
+    items.close();
+    assert_eq!(next(&mut answer).await, None);
+}
+
+#[tokio::test]
+async fn stop_is_the_first_signal_and_what_follows_it_arrives() {
+    let world = World::new();
+    let command = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done";
+    let _worker = world.serve(&["polite", "--exec", command]);
+    let mut answer = caller(&world).call("polite", "x").await.unwrap();
+    assert_eq!(next(&mut answer).await.as_deref(), Some("up"));
+    answer.control(ControlMessage::Stop);
+    assert_eq!(next(&mut answer).await.as_deref(), Some("bye"));
+    // That it ends otherwise than it would have is what it was asked for.
+    assert_eq!(next(&mut answer).await, None);
 }

@@ -9,9 +9,9 @@ use support::World;
 const REQUESTS: [&str; 3] = ["tcp", "http", "uds"];
 const RESPONSES: [&str; 3] = ["tcp", "http", "uds"];
 
-/// A worker with `command`, a call, and `kill -9` once `is_there` has been seen of the call.
+/// A worker with `command`, a call, and `kill -9` once the call has come as far as it should.
 fn killed(world: &World, request: &str, response: &str, command: &str, first_item: Option<&str>) {
-    let mark = world.directory().join(format!("{request}-{response}"));
+    let mark = world.directory().join(format!("{request}-{response}-{}", first_item.is_some()));
     let command = format!("touch {}; {command}", mark.display());
     let worker = world.serve_with(&["victim", "--exec", &command], &[("DYN_REQUEST_PLANE", request)]);
     let variables = [("DYN_REQUEST_PLANE", request), ("DYN_RESPONSE_PLANE", response)];

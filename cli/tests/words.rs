@@ -41,6 +41,8 @@ fn one_instance_serves_two_planes_at_once() {
 fn curl_shows_the_events_and_their_end() {
     let world = World::new();
     let worker = world.serve(&[&WORDS[..], &["--on", "http"]].concat());
+    let is_there = Command::new("curl").arg("--version").output().is_ok();
+    assert!(is_there, "curl is not installed; get it with: apt-get install curl");
     let mut curl = Command::new("curl");
     curl.args(["-sS", "-N", "-H", "Accept: text/event-stream", "-d", "to be or not", &worker.address("http")]);
     let shown = Running::start(curl).finish();

@@ -90,6 +90,8 @@ struct Failed {
     error: Error,
     /// Who was tried, if anyone was there.
     tried: Option<Box<Chosen>>,
+    /// The connection was an old one: that it is dead says nothing about the instance.
+    was_reused: bool,
 }
 
 impl Chosen {
@@ -99,6 +101,16 @@ impl Chosen {
 
     fn route(&self) -> Option<&Route> {
         self.routes.get(self.at)
+    }
+}
+
+impl Failed {
+    fn at(chosen: Chosen, error: Error) -> Self {
+        Self { error, tried: Some(Box::new(chosen)), was_reused: false }
+    }
+
+    fn nobody(error: Error) -> Self {
+        Self { error, tried: None, was_reused: false }
     }
 }
 
@@ -151,31 +163,33 @@ impl State {
                     Stage::Connecting(Box::pin(async move { Err(error) }))
                 }
             },
-            None => self.connecting(None),
+            None => self.connecting(None, None),
         }
     }
 
-    /// Chooses an instance, or goes on with the routes that are left for one, and connects.
-    fn connecting(&self, next: Option<Chosen>) -> Stage {
+    /// Chooses an instance, or goes on with the routes that are left for one, and connects. If nobody is left to choose,
+    /// `before` is the error: what went wrong says more than that.
+    fn connecting(&self, next: Option<Chosen>, before: Option<Error>) -> Stage {
         let (runtime, service, failed) = (self.runtime.clone(), self.service.clone(), self.failed.clone());
         let deadline = self.request.as_ref().and_then(|request| request.context.deadline);
         Stage::Connecting(Box::pin(async move {
             let chosen = match next {
                 Some(next) => next,
                 None => {
-                    let pick = choose(&service, &failed).await.map_err(|error| Failed { error, tried: None })?;
+                    let pick =
+                        choose(&service, &failed).await.map_err(|error| Failed::nobody(before.unwrap_or(error)))?;
                     match service.shared.routes(&runtime, pick.instance()) {
                         Ok(routes) => Chosen { pick, routes, at: 0 },
                         Err(error) => {
                             let chosen = Chosen { pick, routes: Arc::default(), at: 0 };
-                            return Err(Failed { error, tried: Some(Box::new(chosen)) });
+                            return Err(Failed::at(chosen, error));
                         }
                     }
                 }
             };
             let Some(route) = chosen.route() else {
                 let error = Error::no_transport("no route is left to this instance");
-                return Err(Failed { error, tried: Some(Box::new(chosen)) });
+                return Err(Failed::at(chosen, error));
             };
             let id = chosen.id();
             let connecting = service.shared.connection(&runtime, id, route);
@@ -187,14 +201,17 @@ impl State {
             };
             match connected {
                 Ok((connection, is_reused)) => Ok(Attempt { chosen, connection, is_reused }),
-                Err(error) => Err(Failed { error, tried: Some(Box::new(chosen)) }),
+                Err(error) => Err(Failed::at(chosen, error)),
             }
         }))
     }
 
     /// Puts the request on the connection.
     fn send(&mut self, attempt: Attempt) -> Result<Stage, Box<Failed>> {
-        let fail = |error, attempt: Attempt| Box::new(Failed { error, tried: Some(Box::new(attempt.chosen)) });
+        let fail = |error, attempt: Attempt| {
+            let was_reused = attempt.is_reused;
+            Box::new(Failed { was_reused, ..Failed::at(attempt.chosen, error) })
+        };
         let (Some(request), Some(route)) = (self.request.take(), attempt.chosen.route().cloned()) else {
             return Err(fail(Error::unexpected("the request was sent already"), attempt));
         };
@@ -300,37 +317,36 @@ impl State {
         if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect) {
             // Whoever calls next shall not meet the same dead connection.
             self.forget(&attempt);
-            let id = attempt.chosen.id();
-            if attempt.is_reused && !has_begun && error.retry() == Retry::Safe && !self.redialled.contains(&id) {
-                self.redialled.push(id);
-                return self.retry(error, Some(attempt.chosen));
-            }
         }
         if has_begun {
             return Some(error);
         }
-        self.recover(Failed { error, tried: Some(Box::new(attempt.chosen)) })
+        let was_reused = attempt.is_reused;
+        self.recover(Failed { was_reused, ..Failed::at(attempt.chosen, error) })
     }
 
     /// An attempt failed before anything of the answer came.
     fn recover(&mut self, failed: Failed) -> Option<Error> {
         self.stage = Stage::Over;
-        let Failed { error, tried } = failed;
+        let Failed { error, tried, was_reused } = failed;
         let Some(mut chosen) = tried else { return Some(error) };
-        match error.kind() {
-            ErrorKind::Connect | ErrorKind::Closed | ErrorKind::Timeout | ErrorKind::NoService => {
-                chosen.pick.failed(Instant::now());
-            }
-            _ => {}
+        let (id, is_safe) = (chosen.id(), error.retry() == Retry::Safe);
+        let is_lost = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect);
+        if was_reused && is_safe && is_lost && !self.redialled.contains(&id) {
+            self.redialled.push(id);
+            return self.retry(error, Some(*chosen));
         }
-        if error.retry() != Retry::Safe {
+        if is_lost || matches!(error.kind(), ErrorKind::Timeout | ErrorKind::NoService) {
+            chosen.pick.failed(Instant::now());
+        }
+        if !is_safe {
             return Some(error);
         }
         chosen.at += 1;
         if chosen.route().is_some() {
             return self.retry(error, Some(*chosen));
         }
-        self.failed.push(chosen.id());
+        self.failed.push(id);
         drop(chosen);
         self.retry(error, None)
     }
@@ -341,12 +357,8 @@ impl State {
         if self.request.is_none() || self.attempts + self.failed.len() >= MAX_ATTEMPTS || is_late {
             return Some(error);
         }
-        if next.is_none() && self.service.shared.pick(self.service.direct, &self.failed).is_err() {
-            // Nobody else is there: what went wrong says more than that.
-            return Some(error);
-        }
         tracing::debug!(target: "biplane::call", service = %self.service.shared.name, "trying again: {error}");
-        self.stage = self.connecting(next);
+        self.stage = self.connecting(next, Some(error));
         None
     }
 
@@ -375,5 +387,6 @@ async fn choose(service: &Service, failed: &[u64]) -> Result<Pick> {
     if let Ok(pick) = shared.pick(service.direct, failed) {
         return Ok(pick);
     }
-    Err(error.with_phase(Phase::Discover).with_retry(Retry::Safe).with_hint(runtime.who_is_there(&shared.name).await))
+    let hint = runtime.who_is_there(&shared.name).await;
+    Err(error.with_target(shared.name.to_string()).with_phase(Phase::Discover).with_retry(Retry::Safe).with_hint(hint))
 }

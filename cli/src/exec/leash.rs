@@ -70,10 +70,8 @@ impl Drop for Leash {
 
 /// Sees to the end of a group that got SIGTERM. Dropped, it kills what is left.
 async fn end(group: Group) {
-    if let Ok(ended) = tokio::time::timeout(GRACE, group.exited()).await {
-        if ended.is_ok() {
-            tokio::time::sleep(FOLLOW).await;
-        }
+    if let Ok(Ok(())) = tokio::time::timeout(GRACE, group.exited()).await {
+        tokio::time::sleep(FOLLOW).await;
     }
     group.signal(Signal::KILL);
     // Only a process that hangs within the system survives this, and then only until the system lets go of it.

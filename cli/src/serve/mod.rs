@@ -37,7 +37,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     answer: Answer,
     /// Items per second, with --tokens; as fast as the caller reads if absent or 0
-    #[arg(long, value_name = "R", requires = "tokens", value_parser = tokens::parse_rate)]
+    #[arg(long, value_name = "R", conflicts_with_all = ["echo", "exec"], value_parser = tokens::parse_rate)]
     rate: Option<f64>,
     /// Serve these request planes, as in DYN_REQUEST_PLANE
     #[arg(long, value_name = "PLANES")]
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> Result<Exit> {
         // As a setting, so that what is wrong with it is told with everything else that is wrong.
         builder = builder.set("request_planes", planes);
     }
-    let biplane = context.build(builder)?;
+    let biplane = context.build_server(builder)?;
     let groups = Groups::default();
     let serving = match (&args.answer.exec, args.answer.tokens) {
         (Some(command), _) => {

@@ -51,11 +51,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Whether there is no row.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The lines, with colours if `paints`.
     pub(crate) fn render(&self, paints: bool) -> String {
         let width = |at: usize, column: &Column| {

@@ -146,8 +146,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // What it has started leads groups of its own, and nobody else would end those.
+        let children = children_of(self.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for child in children {
+            // That it has ended by itself is as good.
+            let kill = ["-s", "KILL", "--", &format!("-{child}")];
+            let _ = Command::new("kill").args(kill).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -165,16 +172,9 @@ impl Worker {
         self.said(&format!("\n  {plane} "), "\n").trim().to_owned()
     }
 
-    /// Ends it as nothing can be caught, and what it has started.
-    pub fn kill_9(mut self) {
-        let children = children_of(self.0.id());
-        self.0.child.kill().unwrap();
-        self.0.child.wait().unwrap();
-        for child in children {
-            // It leads a group. That it has ended by itself is as good.
-            let _ =
-                Command::new("kill").args(["-s", "KILL", "--", &format!("-{child}")]).stderr(Stdio::null()).status();
-        }
+    /// Ends it as nothing can be caught, and then what it has started.
+    pub fn kill_9(self) {
+        drop(self);
     }
 
     fn said(&self, before: &str, after: &str) -> String {

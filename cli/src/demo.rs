@@ -87,10 +87,10 @@ async fn measure(time: Duration, context: &Context, site: &Site, planes: &Planes
     let echo = Answer { name: ECHO_NAME.into(), items: 1, item_size: None, is_paced: false };
     let progress = Progress::line(context.ui());
     progress.say(format!("{} + {}  starting a worker", planes.request, planes.response));
-    let mut subject = Subject::of_our_own(context, site, planes, &[tokens, echo]).await?;
+    let mut subject = Subject::of_our_own(context, site, planes, &[tokens.clone(), echo.clone()]).await?;
     let (streamer, echoer) = (subject.callee().clone(), subject.service(ECHO_NAME).await?);
-    let streams = Load::new(PAYLOAD, STREAMS, Until::Elapsed(time));
-    let echoes = Load::new(PAYLOAD, ECHOES, Until::Elapsed(time));
+    let streams = Load::new(PAYLOAD, STREAMS, Until::Elapsed(time)).expecting(&tokens);
+    let echoes = Load::new(PAYLOAD, ECHOES, Until::Elapsed(time)).expecting(&echo);
 
     let warm = Arc::new(Tallies::new()?);
     let (warm_streams, warm_echoes) = (streams.warm_up(), echoes.warm_up());

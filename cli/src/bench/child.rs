@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::load::Answer;
 use super::site::{Planes, Site};
-use super::worker::{REPORT, Ready, WorkerReport};
+use super::worker::{REPORT, WorkerReport};
 use crate::context::Context;
 
 /// To start, bind and publish; and to answer a question. Far above what either takes.
@@ -26,7 +26,6 @@ pub(super) struct Worker {
     child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
-    instance_id: u64,
 }
 
 impl Worker {
@@ -55,14 +54,9 @@ impl Worker {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::unexpected("the worker came without its pipes"));
         };
-        let mut worker = Self { child, stdin, lines: BufReader::new(stdout).lines(), instance_id: 0 };
-        worker.instance_id = worker.read::<Ready>().await?.instance_id;
+        let mut worker = Self { child, stdin, lines: BufReader::new(stdout).lines() };
+        worker.read::<WorkerReport>().await?;
         Ok(worker)
-    }
-
-    /// The id under which it is published.
-    pub(super) fn instance_id(&self) -> u64 {
-        self.instance_id
     }
 
     /// What it has used so far.

@@ -78,7 +78,12 @@ async fn call(callee: &Callee, load: &Load, tallies: &Tallies, task: usize) {
             items += 1;
             first_item.get_or_insert_with(|| began.elapsed());
         }
-        Ok(())
+        match load.items {
+            Some(whole) if whole != items => {
+                Err(Error::protocol(format!("an answer of {whole} items ended in order after {items}")))
+            }
+            _ => Ok(()),
+        }
     };
     let outcome: Result<()> = outcome.await;
     let took = began.elapsed();

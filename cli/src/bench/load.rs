@@ -30,6 +30,8 @@ pub(crate) struct Load {
     pub(crate) message: Message,
     pub(crate) concurrency: usize,
     pub(crate) until: Until,
+    /// Items of a whole answer, where that is known: another number is a failure, however clean the end.
+    pub(crate) items: Option<u64>,
 }
 
 /// When a load is done. Calls under way are finished and counted.
@@ -45,7 +47,12 @@ impl Load {
     pub(crate) fn new(payload: usize, concurrency: usize, until: Until) -> Self {
         // Text, so that planes with a readable form are measured in the form that most services use.
         let message = Message::new(Bytes::from(vec![b'x'; payload]));
-        Self { message, concurrency, until }
+        Self { message, concurrency, until, items: None }
+    }
+
+    /// The load for a service that answers so.
+    pub(crate) fn expecting(self, answer: &Answer) -> Self {
+        Self { items: Some(u64::from(answer.items)), ..self }
     }
 
     /// A short load of the same kind: links are dialled and caches warm before anything is counted.

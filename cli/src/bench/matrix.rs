@@ -106,7 +106,7 @@ async fn run_pairs(args: &BenchArgs, context: &Context, site: &mut Site, load: &
 async fn survey(context: &Context, site: &mut Site) -> Result<(Vec<Planes>, Vec<Skipped>)> {
     let probe = probe(context, None, None)?;
     let mut skipped = Vec::new();
-    let mut between_processes = |plane: PlaneType| {
+    let between_processes = |plane: PlaneType| {
         let mut ids = probe.registry().list_transports(plane);
         ids.retain(|id| *id != TransportId::MEM);
         ids

@@ -114,6 +114,7 @@ impl BenchArgs {
     }
 
     fn load(&self, until: Until) -> Load {
-        Load::new(self.payload as usize, self.concurrency as usize, until)
+        let load = Load::new(self.payload as usize, self.concurrency as usize, until);
+        if self.target.is_some() { load } else { load.expecting(&self.answer()) }
     }
 }

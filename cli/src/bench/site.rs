@@ -58,7 +58,7 @@ impl Site {
             ("DYN_REQUEST_PLANE", planes.request.as_str().into()),
             ("DYN_RESPONSE_PLANE", planes.response.as_str().into()),
             ("DYN_DISCOVERY_BACKEND", "file".into()),
-            ("DYN_FILE_KV", self.directory.clone().into()),
+            ("DYN_FILE_KV", self.store(planes).into()),
             ("DYN_SYSTEM_PORT", "".into()),
             ("BIPLANE_ADVERTISE_HOST", "".into()),
             ("BIPLANE_UDS_DIR", "".into()),
@@ -71,6 +71,11 @@ impl Site {
             env.push(("NATS_SERVER", broker.url().into()));
         }
         env
+    }
+
+    /// A file store for each pair: pairs that are up at once must not find each other's workers.
+    fn store(&self, planes: &Planes) -> PathBuf {
+        self.directory.join(format!("{}-{}", planes.request, planes.response))
     }
 
     /// `builder` with the environment of this site.

@@ -16,6 +16,9 @@ const SHARDS: usize = 8;
 /// The longest time, in nanoseconds, that is told from longer ones: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
+/// Decimal digits of a time that count.
+const DIGITS: u8 = 3;
+
 /// The figures of many tasks.
 pub(crate) struct Tallies(Vec<Mutex<Tally>>);
 
@@ -60,9 +63,10 @@ pub(crate) struct Tally {
 
 impl Tally {
     fn new() -> Result<Self> {
-        // Three digits of every value, whatever its size; the histogram grows as needed.
-        let histogram =
-            || Histogram::new(3).map_err(|error| Error::unexpected("no histogram of three digits").with_source(error));
+        let histogram = || {
+            Histogram::new_with_bounds(1, LONGEST, DIGITS)
+                .map_err(|error| Error::unexpected("no histogram of these bounds").with_source(error))
+        };
         Ok(Self {
             requests: 0,
             items: 0,

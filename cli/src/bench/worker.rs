@@ -21,13 +21,7 @@ pub(super) const REPORT: &str = "report";
 /// For what still runs when the parent wants no more.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The first line: the worker is published.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ready {
-    pub(super) instance_id: u64,
-}
-
-/// The answer to [`REPORT`]: totals since the process began.
+/// A line of standard output: totals since the process began. The first comes unasked and says that the worker is published.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct WorkerReport {
     pub(super) cpu_time: Duration,
@@ -45,7 +39,7 @@ pub(super) async fn run(answers: &str, context: &Context) -> Result<Exit> {
         servings.push(biplane.serve(&answer.name.clone(), Answering::new(answer)).start().await?);
     }
     let ui = context.ui();
-    ui.print_json(&Ready { instance_id: biplane.instance_id() })?;
+    ui.print_json(&report(&biplane))?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     // An error of reading ends the worker as the end does: nobody is there.
     while let Ok(Some(line)) = lines.next_line().await {

@@ -234,7 +234,7 @@ impl Future for Running {
             }
         };
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Ready(outcome)) => return this.settle(outcome.map_err(PeerError::from)),
+            Ok(Poll::Ready(outcome)) => return this.settle(outcome.map_err(|error| PeerError::from(error).started())),
             Ok(Poll::Pending) => {}
             Err(_) => return this.settle(Err(panicked())),
         }

@@ -208,9 +208,27 @@ impl PeerError {
 
     /// The kind that the code stands for: Biplane's own refusals cross every wire as codes in `-31099..=-31000`.
     pub fn kind(&self) -> ErrorKind {
-        WIRE_CODES.iter().find(|(_, code)| *code == self.code).map_or(ErrorKind::Peer, |(kind, _)| *kind)
+        let code = if self.is_unstarted() { self.code + UNSTARTED } else { self.code };
+        WIRE_CODES.iter().find(|(_, wire)| *wire == code).map_or(ErrorKind::Peer, |(kind, _)| *kind)
+    }
+
+    /// Whether it says that the request did not run, so that it may be sent again.
+    pub fn is_unstarted(&self) -> bool {
+        (-31099..=-31050).contains(&self.code)
+    }
+
+    /// The same error of a request that did run. A handler that passes on what it got from elsewhere must not make its own
+    /// caller believe that nothing happened.
+    pub fn started(mut self) -> Self {
+        if self.is_unstarted() {
+            self.code += UNSTARTED;
+        }
+        self
     }
 }
+
+/// How far below its usual code an error stands that says that the request did not run.
+const UNSTARTED: i64 = 50;
 
 /// How an [`ErrorKind`] travels in a [`PeerError`]. The codes are outside JSON-RPC's reserved range on purpose: a gateway's
 /// own errors must not look like the protocol's.
@@ -248,8 +266,9 @@ impl From<&Error> for PeerError {
         if let Some(peer) = &error.0.peer {
             return peer.clone();
         }
-        let code = WIRE_CODES.iter().find(|(kind, _)| *kind == error.kind()).map_or(Self::INTERNAL, |(_, code)| *code);
-        Self::new(code, error.to_string())
+        let code = WIRE_CODES.iter().find(|(kind, _)| *kind == error.kind()).map(|(_, code)| *code);
+        let below = if error.retry() == Retry::Safe { UNSTARTED } else { 0 };
+        Self::new(code.map_or(Self::INTERNAL, |code| code - below), error.to_string())
     }
 }
 
@@ -263,11 +282,7 @@ impl From<PeerError> for Error {
     /// A peer's error as seen by the caller: Biplane's own codes become their kinds again.
     fn from(peer: PeerError) -> Self {
         let kind = peer.kind();
-        let retry = match kind {
-            // These are said before a handler runs.
-            ErrorKind::Overloaded | ErrorKind::Refused | ErrorKind::NoService | ErrorKind::Connect => Retry::Safe,
-            _ => Retry::Never,
-        };
+        let retry = if peer.is_unstarted() { Retry::Safe } else { Retry::Never };
         let mut error = Self::new(kind, peer.message.clone()).with_retry(retry);
         error.0.peer = Some(peer);
         error
@@ -559,7 +574,13 @@ mod tests {
     fn own_kinds_survive_the_wire_and_foreign_codes_stay() {
         for (kind, _) in WIRE_CODES {
             let peer = PeerError::from(Error::new(*kind, "x"));
-            assert_eq!(Error::from(peer).kind(), *kind);
+            assert_eq!((Error::from(peer.clone()).kind(), Error::from(peer).retry()), (*kind, Retry::Never));
+            let unstarted = PeerError::from(Error::new(*kind, "x").with_retry(Retry::Safe));
+            assert_eq!(
+                (Error::from(unstarted.clone()).kind(), Error::from(unstarted.clone()).retry()),
+                (*kind, Retry::Safe)
+            );
+            assert_eq!(Error::from(unstarted.started()).retry(), Retry::Never);
         }
         let theirs = PeerError::new(-32602, "bad").with_data(&b"{\"a\":1}"[..]);
         let error = Error::from(theirs.clone());

@@ -364,8 +364,14 @@ impl ResponseSender {
         self.sink.end(self.key, Ok(()));
     }
 
-    /// Ends the answer with an error, after all items.
+    /// Ends the answer with an error, after all items. The caller takes it that the request ran.
     pub fn fail(self, error: impl Into<PeerError>) {
+        self.sink.end(self.key, Err(error.into().started()));
+    }
+
+    /// Turns the request down before anything of it ran: an error that says [`Retry::Safe`](crate::Retry) sends the caller
+    /// elsewhere. For transports; a handler that was given the request has [`fail`](Self::fail).
+    pub fn refuse(self, error: impl Into<PeerError>) {
         self.sink.end(self.key, Err(error.into()));
     }
 

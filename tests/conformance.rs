@@ -6,7 +6,8 @@ use biplane::transport::{http, mem, tcp};
 use biplane_nats::testing::NatsServer;
 
 fn main() {
-    let mut harnesses: Vec<_> = RegisteredHarness::every(&mem::REGISTRATIONS).map(RegisteredHarness::one_runtime).collect();
+    let mut harnesses: Vec<_> =
+        RegisteredHarness::every(&mem::REGISTRATIONS).map(RegisteredHarness::one_runtime).collect();
     harnesses.extend(RegisteredHarness::every(&tcp::REGISTRATIONS).map(RegisteredHarness::over_tcp));
     harnesses.push(RegisteredHarness::inline(http::HTTP_REQUEST).over_tcp());
     harnesses.push(RegisteredHarness::pair(http::HTTP_REQUEST, http::HTTP_RESPONSE).over_tcp());

@@ -245,7 +245,7 @@ impl Service for Inbox {
         match reply_to {
             // Not counted: each holds a stream of the link, of which there is a bounded number.
             ReplyTo::Nothing => self.put(Inbound::Notification(request.subject, request.message), Some(reply)),
-            _ if self.is_full() => reply.fail(PeerError::from(
+            _ if self.is_full() => reply.refuse(PeerError::from(
                 Error::overloaded(format!("{MAX_WAITING} requests wait to be received on this connection"))
                     .with_retry(Retry::Safe),
             )),

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::connection::Inbound;
-use crate::error::{Error, PeerError, Result};
+use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{ControlMessage, Request};
 use crate::plane::ReplyTo;
 use crate::pool::Link;
@@ -25,7 +25,9 @@ pub trait Service: Send + Sync + 'static {
     fn request(&self, link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
         let _ = (link, reply_to);
         let error = Error::refused(format!("this end of the link serves no requests (asked for {})", request.subject));
-        reply.fail(PeerError::from(error.with_hint("check that the address is a request plane's")));
+        reply.refuse(PeerError::from(
+            error.with_retry(Retry::Safe).with_hint("check that the address is a request plane's"),
+        ));
     }
 
     /// The peer opened the answer to a request that was made elsewhere: [`MuxLink::claim`] or [`MuxLink::refuse`] it.

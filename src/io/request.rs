@@ -178,7 +178,7 @@ impl Service for Router {
     fn request(&self, _link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
         let Some(dispatch) = self.find(&request.subject) else {
             let error = Error::no_service(format!("no endpoint {} is registered here", request.subject));
-            return reply.fail(PeerError::from(error.with_retry(Retry::Safe)));
+            return reply.refuse(error.with_retry(Retry::Safe));
         };
         if reply_to == ReplyTo::Inline {
             return dispatch.launch(request, reply);
@@ -222,7 +222,7 @@ async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, re
                 Err(_) => drop(running),
             }
         }
-        Err(error) => reply.fail(PeerError::from(error)),
+        Err(error) => reply.refuse(error),
     }
 }
 

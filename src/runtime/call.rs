@@ -148,22 +148,24 @@ impl Source for Call {
 
 impl State {
     /// The common case has everything at hand: an instance and a connection to it.
+    ///
+    /// An instance is picked once: a pick that came to nothing would still be a turn, and where turns go round, an instance
+    /// without a connection would lose each of its turns to the next one, and never get a connection.
     fn first_stage(&mut self) -> Stage {
-        let at_hand = self.service.shared.pick(self.service.direct, &[]).ok().and_then(|pick| {
-            let routes = self.service.shared.routes(&self.runtime, pick.instance()).ok()?;
-            let chosen = Chosen { pick, routes, at: 0 };
-            let connection = self.service.shared.cached(chosen.id(), chosen.route()?)?;
-            Some(Attempt { chosen, connection, is_reused: true })
-        });
-        match at_hand {
-            Some(attempt) => match self.send(attempt) {
-                Ok(stage) => stage,
-                Err(failed) => {
-                    let error = *failed;
-                    Stage::Connecting(Box::pin(async move { Err(error) }))
-                }
-            },
-            None => self.connecting(None, None),
+        let Ok(pick) = self.service.shared.pick(self.service.direct, &[]) else { return self.connecting(None, None) };
+        let Ok(routes) = self.service.shared.routes(&self.runtime, pick.instance()) else {
+            drop(pick);
+            return self.connecting(None, None);
+        };
+        let chosen = Chosen { pick, routes, at: 0 };
+        let at_hand = chosen.route().and_then(|route| self.service.shared.cached(chosen.id(), route));
+        let Some(connection) = at_hand else { return self.connecting(Some(chosen), None) };
+        match self.send(Attempt { chosen, connection, is_reused: true }) {
+            Ok(stage) => stage,
+            Err(failed) => {
+                let error = *failed;
+                Stage::Connecting(Box::pin(async move { Err(error) }))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::discovery::balance::{Balancer, Pick};
 use crate::discovery::{Instance, Watch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::message::{Message, Request, Subject, random_u64};
 use crate::plane::PlaneType;
 use crate::stream::ResponseStream;
@@ -192,7 +192,9 @@ impl Shared {
         if let Some(routes) = self.routes.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(routes.clone());
         }
-        let routes: Arc<[Route]> = runtime.routes_to(instance)?.into();
+        // Nothing was sent: another instance may offer what this caller has.
+        let routes = runtime.routes_to(instance).map_err(|error| error.with_retry(Retry::Safe))?;
+        let routes: Arc<[Route]> = routes.into();
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, routes.clone());
         Ok(routes)
     }

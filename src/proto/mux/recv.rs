@@ -111,7 +111,10 @@ impl Mux {
             Ok(opened) if !self.draining => opened,
             // No slot is taken: the frames that may follow for this number are ignored.
             Ok(_) => {
-                self.write_reset(id, Some(&PeerError::from(Error::overloaded("this instance is shutting down"))));
+                self.write_reset(
+                    id,
+                    Some(&PeerError::from(Error::overloaded("this instance is shutting down").with_retry(Retry::Safe))),
+                );
                 return Ok(());
             }
             Err(error) => {

@@ -18,7 +18,7 @@ use crate::error::{Error, Phase, Result, Retry};
 use crate::message::{Request, Subject};
 use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlane, RequestPlaneClient, RequestPlaneServer};
 use crate::stream::roster::{Beginning, Roster, Terms};
-use crate::target::{TransportAddress, TransportId};
+use crate::target::{Target, TransportAddress, TransportId};
 
 pub(super) fn plane(network: &MemNetwork, limits: &Limits) -> RequestPlane {
     RequestPlane {
@@ -57,6 +57,11 @@ impl RequestPlaneClient for MemRequestClient {
                 .unwrap_or_else(|_| Err(Error::deadline(0).with_phase(Phase::Acknowledge))),
         };
         sent.map_err(|error| error.with_transport(TransportId::MEM).with_target(&to.address).with_phase(Phase::Send))
+    }
+
+    /// `mem://[IDENTITY@]NAME[?OPTIONS]` as it is: the name is the endpoint's, and there is no port.
+    fn locate(&self, target: &Target) -> Result<(String, Option<Subject>)> {
+        Ok((target.url().as_str().to_owned(), None))
     }
 }
 

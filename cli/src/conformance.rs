@@ -33,7 +33,7 @@ pub(crate) async fn run(args: ConformanceArgs, context: &Context) -> Result<Exit
     let mut interrupts = Interrupts::listen()?;
     let biplane = context.biplane()?;
     let (connection, options) = endpoint(&biplane, &args.target).await?;
-    context.ui().note(format_args!("asking {} over {}", args.target, connection.info().transport));
+    context.ui().note(format_args!("asking {}: some cases take seconds", args.target));
     let report = tokio::select! {
         report = against(connection, options) => report,
         _ = interrupts.next() => return Ok(Exit::INTERRUPTED),

@@ -117,9 +117,13 @@ impl Endpoint {
                 () = sleep_until(until) => return,
                 Some(()) = accepting.next(), if !accepting.is_empty() => {}
                 message = subscribed.messages.next() => match message {
-                    // Answered, so that its caller can ask elsewhere at once; but as on every plane, what is
-                    // unregistered serves no more.
-                    Some(message) => self.turn_away(message, &subscribed.link).await,
+                    // As on every plane, an instance that is unregistered serves no more, and says so that its caller can
+                    // ask elsewhere at once. What NATS itself chose this instance for is served: its caller knows of
+                    // no other.
+                    Some(message) if message.subject.as_str() == self.direct => {
+                        self.turn_away(message, &subscribed.link).await;
+                    }
+                    Some(message) => self.take(message, &subscribed.link, accepting).await,
                     None => return,
                 },
             }
@@ -149,6 +153,7 @@ impl Endpoint {
                 "{} requests are being accepted at this endpoint",
                 self.limits.max_accepting
             ))
+            .with_retry(Retry::Safe)
             .with_hint("try another instance, or later"))
         } else {
             let (headers, now) = (message.headers.as_ref(), std::time::Instant::now());

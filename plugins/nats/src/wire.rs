@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 use biplane::plane::{ReplyTo, ResponseConnectionInfo};
-use biplane::{Error, Headers, Message, Request, RequestContext, RequestId, Result, Subject, TraceContext};
+use biplane::{Error, Headers, Message, Request, RequestContext, RequestId, Result, Retry, Subject, TraceContext};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
@@ -148,7 +148,8 @@ fn subject_of(sent: Option<String>, expected: &Subject) -> Result<Subject> {
     if percent_decode_str(&sent).eq(expected.as_str().bytes()) {
         return Ok(expected.clone());
     }
-    Err(Error::no_service(format!("this endpoint serves {expected:?}, the request is for {sent:?}")))
+    Err(Error::no_service(format!("this endpoint serves {expected:?}, the request is for {sent:?}"))
+        .with_retry(Retry::Safe))
 }
 
 fn without_reply_to(wants_reply: bool) -> Result<ReplyTo> {

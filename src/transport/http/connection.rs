@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -13,7 +13,7 @@ use super::call::{post_elsewhere, post_inline};
 use super::links::Links;
 use super::place::Place;
 use crate::connection::{Connection, ConnectionInfo, Inbound, Transport};
-use crate::error::Result;
+use crate::error::{Error, Result, Retry};
 use crate::message::{Message, Request, Subject};
 use crate::plane::ReplyTo;
 use crate::stream::ResponseStream;
@@ -64,6 +64,9 @@ impl Connection for HttpConnection {
 
     fn open(&self, request: Request) -> Result<ResponseStream> {
         let place = self.links.serving(&self.place, &request.subject)?;
+        if request.context.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Error::deadline(0).with_retry(Retry::Safe));
+        }
         let over_by = self.links.over_by(request.context.deadline);
         let links = self.links.clone();
         // The answer has its own deadline and limits; the roster is for the close alone.

@@ -27,7 +27,7 @@ use super::refusal::Refusal;
 use super::reply::{Reply, response};
 use crate::config::{Config, StreamFormat};
 use crate::dispatch::{Dispatch, launch};
-use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result};
+use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::bind_tcp;
 use crate::message::{Request, Subject};
@@ -151,6 +151,7 @@ impl RequestSite {
         let rest = uri.path().strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
             let error = Error::no_service(format!("nothing is served at {}", uri.path()))
+                .with_retry(Retry::Safe)
                 .with_hint(format!("post to {root}/SUBJECT; `biplane services` lists what is served"));
             return Err(error.into());
         };
@@ -158,6 +159,7 @@ impl RequestSite {
         let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
         let dispatch = endpoints.get(&subject).cloned().ok_or_else(|| {
             Error::no_service(format!("no endpoint {subject} is registered here"))
+                .with_retry(Retry::Safe)
                 .with_hint("`biplane services` lists what is served where")
         })?;
         Ok((subject, dispatch))

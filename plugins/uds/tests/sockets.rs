@@ -65,7 +65,7 @@ fn sockets(dir: &Path) -> Vec<PathBuf> {
 /// Answers the first request that comes with its own message.
 async fn echo_once(connection: Arc<dyn Connection>) -> Result<()> {
     match connection.receive().await? {
-        Some(Inbound::Request(request, mut reply)) => {
+        Some(Inbound::Request(request, reply)) => {
             reply.send(request.message).await?;
             reply.close();
             Ok(())

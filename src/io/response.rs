@@ -220,6 +220,10 @@ struct Arriving {
     timeout: Duration,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them stands in a box already, and a second box would cost answers"
+)]
 enum Stage {
     Awaited(oneshot::Receiver<ResponseStream>),
     /// It overtook the acknowledgement.

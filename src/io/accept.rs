@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The loop behind every listener of byte links: accept, shake hands, serve, and say no with a reason when full.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 
 use super::bytes::{BoxedBytes, ByteListener, Links, shake_hands};
+use super::driver::FAREWELL;
 use super::known::KnownLinks;
 use super::link::{MuxLink, Service};
-use crate::error::{Detail, Error, PeerError};
-use crate::proto::mux::{Limits, Mux, Role};
+use crate::error::{Detail, Error, PeerError, Result, Retry};
+use crate::proto::mux::{Mux, Role};
 
 /// Makes the service of one accepted link, and is told of the link.
 pub(super) trait Reception: Send + Sync + 'static {
@@ -57,10 +59,22 @@ impl Accepting {
         &self.address
     }
 
+    /// An error once [`Accepting::close`] was called.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if !self.accepted.links.is_closed() {
+            return Ok(());
+        }
+        Err(Error::closed(format!("the listener at {} was closed", self.address)).with_retry(Retry::Safe))
+    }
+
     /// Stops accepting, lets what runs on the links finish for at most `grace`, closes them.
     pub(super) async fn close(&self, grace: Duration) {
         self.task.abort();
         self.accepted.links.close(tokio::time::Instant::now() + grace).await;
+        // An aborted task drops its listener when it is next looked at; who closed may bind again at once.
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -79,7 +93,7 @@ async fn accept(links: Links, listener: Box<dyn ByteListener>, reception: Arc<dy
                 let number = accepted.count.fetch_add(1, Ordering::AcqRel) + 1;
                 let place = Place(accepted.clone());
                 let limit = links.settings.max_connections;
-                if number > 2 * limit {
+                if number > limit.saturating_mul(2) {
                     // So many that even saying no costs too much.
                     continue;
                 }
@@ -120,27 +134,38 @@ async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Re
         Ok(Err(error)) => return tracing::debug!(target: "biplane::link", peer, "handshake failed: {error}"),
         Err(_) => return tracing::debug!(target: "biplane::link", peer, "no handshake in time"),
     };
-    accepted.links.add(&link);
-    reception.welcome(&link, service);
+    if accepted.links.add(&link) {
+        reception.welcome(&link, service);
+    }
     link.closed().await;
 }
 
-/// Says why, so that the dialer's error tells what to do.
+/// Says why, so that the dialer's error tells what to do: in a GOAWAY, and to each request that crossed it.
 async fn turn_away(links: &Links, mut io: BoxedBytes, limit: usize) {
     let farewell = async {
-        let (theirs, _) = shake_hands(&mut io, &links.settings.prologue).await.ok()?;
+        let (theirs, mut input) = shake_hands(&mut io, &links.settings.prologue).await.ok()?;
         let error = Error::overloaded(format!("this listener serves {limit} links already"))
             .with_detail(Detail::ConnectionLimit { limit: limit as u64 })
+            .with_retry(Retry::Safe)
             .with_hint("raise DYN_TCP_REQUEST_MAX_CONNECTIONS, or add an instance");
-        let limits = Limits { ..links.settings.limits };
-        let mut mux = Mux::new(Role::Acceptor, links.settings.prologue, theirs, limits, std::time::Instant::now());
+        let settings = &links.settings;
+        let mut mux = Mux::new(Role::Acceptor, settings.prologue, theirs, settings.limits, Instant::now());
         mux.go_away(&PeerError::from(error));
-        let mut output = std::collections::VecDeque::new();
-        mux.take_output(&mut output);
-        for segment in output {
-            io.write_all(&segment).await.ok()?;
+        let mut output = VecDeque::new();
+        loop {
+            mux.feed(&mut input, Instant::now()).ok()?;
+            mux.take_output(&mut output);
+            for segment in output.drain(..) {
+                io.write_all(&segment).await.ok()?;
+            }
+            io.flush().await.ok()?;
+            if mux.is_drained() {
+                return io.shutdown().await.ok();
+            }
+            if io.read_buf(&mut input).await.ok()? == 0 {
+                return None;
+            }
         }
-        io.shutdown().await.ok()
     };
-    let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }

@@ -211,11 +211,7 @@ pub(super) async fn shake_hands(io: &mut BoxedBytes, ours: &Prologue) -> Result<
     while input.len() < prologue::LEN {
         if io.read_buf(&mut input).await.map_err(lost)? == 0 {
             // What little came may tell who answers.
-            let mut head = [0; prologue::LEN];
-            head[..input.len()].copy_from_slice(&input);
-            let _ = if input.len() >= 4 {
-                Prologue::decode(&head).map(|_| ())?
-            };
+            prologue::recognise(&input)?;
             return Err(Error::connect("the peer closed the link before its prologue was complete"));
         }
     }

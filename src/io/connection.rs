@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -195,6 +195,7 @@ impl std::fmt::Debug for MuxConnection {
 
 impl Drop for MuxConnection {
     fn drop(&mut self) {
+        self.inbox.close();
         self.link.close();
     }
 }
@@ -208,11 +209,21 @@ struct Waiting {
     /// A notification's sender is closed when it is received: that is its sender's credit.
     queue: VecDeque<(Inbound, Option<ResponseSender>)>,
     receiver: Option<Waker>,
+    /// The connection is gone: nobody will ever receive.
+    closed: bool,
 }
 
 impl Inbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, inbound: Inbound, taken: Option<ResponseSender>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            drop(waiting);
+            return turn_down(inbound, taken);
+        }
         waiting.queue.push_back((inbound, taken));
         let receiver = waiting.receiver.take();
         drop(waiting);
@@ -220,12 +231,12 @@ impl Inbox {
     }
 
     fn is_full(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).queue.len() >= MAX_WAITING
+        self.waiting().queue.len() >= MAX_WAITING
     }
 
     async fn next(&self) -> Inbound {
         let (inbound, taken) = poll_fn(|cx| {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting();
             match waiting.queue.pop_front() {
                 Some(entry) => Poll::Ready(entry),
                 None => {
@@ -238,6 +249,26 @@ impl Inbox {
         taken.into_iter().for_each(ResponseSender::close);
         inbound
     }
+
+    /// Turns down what waits and what will still come. What waits holds the link and the link holds this: without an end
+    /// to it, neither would ever be freed.
+    fn close(&self) {
+        let mut waiting = self.waiting();
+        waiting.closed = true;
+        let queue = std::mem::take(&mut waiting.queue);
+        drop(waiting);
+        queue.into_iter().for_each(|(inbound, taken)| turn_down(inbound, taken));
+    }
+}
+
+fn turn_down(inbound: Inbound, taken: Option<ResponseSender>) {
+    let reply = match inbound {
+        Inbound::Request(_, reply) => Some(reply),
+        Inbound::Notification(..) => taken,
+    };
+    let error =
+        || Error::refused("this connection was closed before anyone received the message").with_retry(Retry::Safe);
+    reply.into_iter().for_each(|reply| reply.refuse(error()));
 }
 
 impl Service for Inbox {

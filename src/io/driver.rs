@@ -33,7 +33,7 @@ const READ_CHUNK: usize = 64 << 10;
 const READS_PER_TURN: usize = 16;
 
 /// Time to say goodbye in.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Driver<Io> {
     io: Io,
@@ -46,6 +46,8 @@ pub(super) struct Driver<Io> {
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     gave_way: bool,
+    /// Bytes were written since the stream was last flushed: a TLS session may still hold them.
+    unflushed: bool,
     /// `input` holds what came with the handshake and was not looked at yet.
     has_early_input: bool,
     stage: Stage,
@@ -72,6 +74,7 @@ impl<Io: ByteStream> Driver<Io> {
             blocked_since: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             gave_way: false,
+            unflushed: false,
             stage: Stage::Running,
         }
     }
@@ -130,6 +133,7 @@ impl<Io: ByteStream> Driver<Io> {
         tracing::debug!(target: "biplane::link", peer = self.link.peer(), "link lost: {error}");
         self.link.with(|mux| mux.fail(Error::peer_closed(0, false).with_source(error)));
         self.writing.clear();
+        self.unflushed = false;
         self.leave();
     }
 
@@ -146,23 +150,27 @@ impl<Io: ByteStream> Driver<Io> {
             if self.writing.is_empty() {
                 let writing = &mut self.writing;
                 self.link.with(|mux| mux.take_output(writing));
-                if self.writing.is_empty() {
+            }
+            let wrote = match self.writing.is_empty() {
+                false => self.write_once(cx),
+                true if self.unflushed => Pin::new(&mut self.io).poll_flush(cx).map_ok(|()| {
+                    self.unflushed = false;
+                    0
+                }),
+                true => {
                     self.blocked_since = None;
                     return progress;
                 }
-            }
-            match self.write_once(cx) {
-                Poll::Ready(Ok(0)) => self.lose(io::ErrorKind::WriteZero.into()),
+            };
+            match wrote {
+                Poll::Ready(Ok(0)) if !self.writing.is_empty() => self.lose(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(written)) => {
                     progress = true;
+                    self.unflushed = true;
                     self.blocked_since = None;
                     advance(&mut self.writing, written);
                     self.link.wrote(written);
-                    if self.writing.is_empty()
-                        && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
-                    {
-                        self.lose(error);
-                    }
                 }
                 Poll::Ready(Err(error)) => self.lose(error),
                 Poll::Pending => {
@@ -221,8 +229,11 @@ impl<Io: ByteStream> Driver<Io> {
         }
     }
 
-    fn has_left(&self) -> bool {
-        matches!(self.stage, Stage::Leaving(until) if self.writing.is_empty() || Instant::now() >= until)
+    /// Whether there is nothing more to do: all is written and the peer knows that no more comes, or time is over.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        let Stage::Leaving(until) = self.stage else { return false };
+        Instant::now() >= until
+            || (self.writing.is_empty() && !self.unflushed && Pin::new(&mut self.io).poll_shutdown(cx).is_ready())
     }
 }
 
@@ -244,21 +255,19 @@ impl<Io: ByteStream> Future for Driver<Io> {
             }
             this.gave_way = false;
             let did_write = this.write(cx);
-            if this.has_left() {
-                let _ = Pin::new(&mut this.io).poll_shutdown(cx);
+            if this.has_left(cx) {
                 return Poll::Ready(());
             }
             if did_read || did_write {
                 continue;
             }
-            let until = match this.link.park(cx.waker()) {
-                Park::Busy if this.blocked_since.is_some() => None,
+            let until = match this.link.park(cx.waker(), this.blocked_since.is_some()) {
                 Park::Busy => continue,
-                Park::Finish if !this.writing.is_empty() => None,
-                Park::Finish => {
-                    let _ = Pin::new(&mut this.io).poll_shutdown(cx);
-                    return Poll::Ready(());
+                Park::Finish if this.stage == Stage::Running => {
+                    this.leave();
+                    continue;
                 }
+                Park::Finish => None,
                 Park::Until(until) => until,
             };
             if !this.wait(until, cx) {

@@ -1,26 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The links that one owner has to close some day.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::time::Instant;
 
 use super::link::MuxLink;
 
-/// Weak: a link lives as long as its driver, not as long as this list.
-#[derive(Clone, Debug, Default)]
-pub(super) struct KnownLinks(Arc<Mutex<Vec<Weak<MuxLink>>>>);
+/// Weak: a link lives as long as its driver, not as long as this list. `None` once closed.
+#[derive(Clone, Debug)]
+pub(super) struct KnownLinks(Arc<Mutex<Option<Vec<Weak<MuxLink>>>>>);
+
+impl Default for KnownLinks {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
 
 impl KnownLinks {
-    pub(super) fn add(&self, link: &Arc<MuxLink>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|link| link.strong_count() > 0);
-        known.push(Arc::downgrade(link));
+    fn known(&self) -> MutexGuard<'_, Option<Vec<Weak<MuxLink>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a link. One that comes after [`Self::close`], because its handshake was under way, is closed at once, and the
+    /// answer is false.
+    pub(super) fn add(&self, link: &Arc<MuxLink>) -> bool {
+        if let Some(known) = &mut *self.known() {
+            known.retain(|link| link.strong_count() > 0);
+            known.push(Arc::downgrade(link));
+            return true;
+        }
+        link.close();
+        false
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.known().is_none()
     }
 
     /// Tells all of them at once to take no new streams, then waits for each; what is left at `until` is cut.
     pub(super) async fn close(&self, until: Instant) {
-        let known = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = self.known().take().unwrap_or_default();
         let links: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
         links.iter().for_each(|link| link.close());
         for link in links {

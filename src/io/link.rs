@@ -4,10 +4,11 @@
 //! The lock is held for the length of a state change and never while waiting, waking or calling out.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result, Retry};
@@ -61,6 +62,8 @@ pub struct MuxLink {
     streams_per_link: usize,
     service: Arc<dyn Service>,
     state: Mutex<State>,
+    /// Tells those who wait for the end. They come and go as often as somebody receives, so none may leave a trace.
+    ended: Notify,
 }
 
 struct State {
@@ -69,8 +72,9 @@ struct State {
     driver: Option<Waker>,
     /// What the parked driver's timer is set to.
     timer: Option<Instant>,
+    /// The parked driver waits for the socket to take more: further output is no reason to wake it.
+    blocked: bool,
     flush_waiters: Vec<Waker>,
-    close_waiters: Vec<Waker>,
     closing: bool,
     finished: bool,
 }
@@ -102,11 +106,12 @@ impl MuxLink {
                 mux,
                 driver: None,
                 timer: None,
+                blocked: false,
                 flush_waiters: Vec::new(),
-                close_waiters: Vec::new(),
                 closing: false,
                 finished: false,
             }),
+            ended: Notify::new(),
         }
     }
 
@@ -128,18 +133,11 @@ impl MuxLink {
         self: &Arc<Self>,
         request: Request,
         reply_to: ReplyTo,
-        mut lease: Option<Box<dyn Send>>,
+        lease: Option<Box<dyn Send>>,
     ) -> Result<ResponseStream> {
         let Request { subject, context, message, items } = request;
         let open = Open::Request { subject, context, reply_to };
-        let key = self.with(|mux| {
-            let key = mux.open_request(&open, message, items.is_some(), Instant::now)?;
-            // Taken only now: a lease that is dropped asks the link how it is, and must not do so under its lock.
-            if let Some(lease) = lease.take() {
-                mux.attach(key, lease);
-            }
-            Ok::<_, Error>(key)
-        });
+        let key = self.open_with(lease, |mux| mux.open_request(&open, message, items.is_some(), Instant::now));
         let key = key.map_err(|error| self.name(error))?;
         if let Some(items) = items {
             tokio::spawn(pump(items, ResponseSender::new(self.clone(), key as u64)));
@@ -151,17 +149,21 @@ impl MuxLink {
     pub fn open_call_home(
         self: &Arc<Self>,
         token: [u8; TOKEN_LEN],
-        mut lease: Option<Box<dyn Send>>,
+        lease: Option<Box<dyn Send>>,
     ) -> Result<ResponseSender> {
-        let key = self.with(|mux| {
-            let key = mux.open_call_home(token)?;
-            // Taken only now: a lease that is dropped asks the link how it is, and must not do so under its lock.
+        let key = self.open_with(lease, |mux| mux.open_call_home(token));
+        Ok(ResponseSender::new(self.clone(), key.map_err(|error| self.name(error))? as u64))
+    }
+
+    fn open_with(&self, mut lease: Option<Box<dyn Send>>, open: impl FnOnce(&mut Mux) -> Result<Key>) -> Result<Key> {
+        self.with(|mux| {
+            let key = open(mux)?;
             if let Some(lease) = lease.take() {
                 mux.attach(key, lease);
             }
-            Ok::<_, Error>(key)
-        });
-        Ok(ResponseSender::new(self.clone(), key.map_err(|error| self.name(error))? as u64))
+            Ok(key)
+        })
+        // A lease that was not attached is dropped here and not before: it asks this link how it is, which takes the lock.
     }
 
     /// Takes an answer that came in; `deadline` bounds it.
@@ -190,17 +192,15 @@ impl MuxLink {
         self.wake_driver();
     }
 
-    /// Waits until the driver is done and the socket is closed.
+    /// Waits until the driver is done and the socket is closed. Cancel-safe.
     pub async fn closed(&self) {
-        poll_fn(|cx| {
-            let mut state = self.state();
-            if state.finished {
-                return Poll::Ready(());
+        loop {
+            let ended = self.ended.notified();
+            if self.state().finished {
+                return;
             }
-            state.close_waiters.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+            ended.await;
+        }
     }
 
     /// Streams that are open.
@@ -249,19 +249,23 @@ impl MuxLink {
         driver.into_iter().for_each(Waker::wake);
     }
 
-    /// The driver has nothing to do: parks it, unless something came up meanwhile.
-    pub(super) fn park(&self, waker: &Waker) -> Park {
+    /// The driver has nothing to do: parks it, unless something came up meanwhile. `blocked`: the socket takes no bytes.
+    pub(super) fn park(&self, waker: &Waker, blocked: bool) -> Park {
         let mut state = self.state();
-        if state.mux.has_output() {
+        if state.mux.has_output() && !blocked {
             return Park::Busy;
         }
-        let is_done = state.mux.dead().is_some() || (state.closing && state.mux.is_settled());
+        let is_done = state.mux.dead().is_some() || (state.closing && state.mux.is_drained());
         if is_done && state.mux.is_flushed() {
             return Park::Finish;
         }
         let timer = state.mux.poll_timeout();
         state.timer = timer;
-        state.driver = Some(waker.clone());
+        state.blocked = blocked;
+        match &mut state.driver {
+            Some(driver) => driver.clone_from(waker),
+            empty => *empty = Some(waker.clone()),
+        }
         Park::Until(timer)
     }
 
@@ -285,7 +289,7 @@ impl MuxLink {
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
         state.mux.wrote(bytes);
-        let waiters = if state.mux.is_flushed() { std::mem::take(&mut state.flush_waiters) } else { Vec::new() };
+        let waiters = std::mem::take(&mut state.flush_waiters);
         let after = state.mux.take_after();
         drop(state);
         after.run();
@@ -298,23 +302,23 @@ impl MuxLink {
         state.mux.fail(error);
         state.finished = true;
         let after = state.mux.take_after();
-        let mut waiters = std::mem::take(&mut state.close_waiters);
-        waiters.append(&mut state.flush_waiters);
+        let waiters = std::mem::take(&mut state.flush_waiters);
         drop(state);
         after.run();
         waiters.into_iter().for_each(Waker::wake);
+        self.ended.notify_waiters();
     }
 }
 
 impl State {
     fn needs_driver(&self) -> bool {
-        self.mux.has_output()
+        (self.mux.has_output() && !self.blocked)
             || match (self.timer, self.mux.poll_timeout()) {
                 (Some(set), Some(wanted)) => wanted < set,
                 (None, wanted) => wanted.is_some(),
                 (Some(_), None) => true,
             }
-            || (self.closing && self.mux.is_settled())
+            || (self.closing && self.mux.is_drained())
     }
 }
 
@@ -391,7 +395,9 @@ impl Sink for MuxLink {
         if state.mux.is_stream_flushed(key as Key) {
             return Poll::Ready(Ok(()));
         }
-        state.flush_waiters.push(cx.waker().clone());
+        if !state.flush_waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
+            state.flush_waiters.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -420,6 +426,10 @@ impl Sink for MuxLink {
 impl Link for Arc<MuxLink> {
     fn is_usable(&self) -> bool {
         MuxLink::is_usable(self)
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.state().mux.refusal()
     }
 
     fn has_room(&self) -> bool {

@@ -39,7 +39,7 @@ impl MuxRequestClient {
     }
 }
 
-/// A pool of links that only ask. `known` learns of each.
+/// A pool of links that only ask. `known` learns of each, and ends the dialling when it is closed.
 pub(super) fn pool(
     links: Links,
     settings: PoolSettings,
@@ -50,10 +50,17 @@ pub(super) fn pool(
         let (links, known) = (links.clone(), known.clone());
         Box::pin(async move {
             let link = links.dial(&key.authority, Arc::new(NoService), STREAMS_PER_LINK).await?;
-            known.add(&link);
-            Ok(link)
+            if known.add(&link) { Ok(link) } else { Err(Error::closed("this plane was closed during the dial")) }
         })
     })
+}
+
+/// Refuses addresses that are another transport's to understand.
+pub(super) fn check_transport(ours: &TransportId, address: &TransportAddress) -> Result<()> {
+    if *ours == address.transport {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("{ours} does not carry to {address}")).with_retry(Retry::Safe))
 }
 
 /// The pool's key of an address.
@@ -64,8 +71,9 @@ pub(super) fn key(transport: &TransportId, address: &str) -> PoolKey {
 #[async_trait]
 impl RequestPlaneClient for MuxRequestClient {
     async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
+        check_transport(&self.transport.id(), to)?;
         let deadline = request.context.deadline;
-        let key = key(&self.transport.id(), &to.address);
+        let key = key(&to.transport, &to.address);
         let lease = match self.pool.try_checkout(&key) {
             Some(lease) => lease,
             None => self.pool.checkout(&key, deadline).await?,
@@ -86,8 +94,8 @@ impl RequestPlaneClient for MuxRequestClient {
         };
         let ack = acknowledged.await.map_err(|error| error.with_phase(Phase::Acknowledge))?;
         if has_items {
-            // The items still travel on this stream; to drop it would cancel them.
-            tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} });
+            // The items that follow go on this stream, which must be read to its end for that.
+            tokio::spawn(async move { while stream.next().await.is_some_and(|item| item.is_ok()) {} });
         }
         Ok(ack)
     }
@@ -130,10 +138,11 @@ impl MuxRequestServer {
 #[async_trait]
 impl RequestPlaneServer for MuxRequestServer {
     async fn register_endpoint(&self, subject: Subject, dispatch: Dispatch) -> Result<EndpointGuard> {
-        let address = self.accepting().await?.address().to_owned();
+        let accepting = self.accepting().await?;
+        accepting.check_open()?;
+        let address = TransportAddress::new(self.links.transport.id(), accepting.address());
         self.router.add(subject.clone(), dispatch)?;
         let router = Arc::downgrade(&self.router);
-        let address = TransportAddress::new(self.links.transport.id(), address);
         Ok(EndpointGuard::new(address, move || {
             if let Some(router) = router.upgrade() {
                 router.remove(&subject);
@@ -201,28 +210,25 @@ async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, re
         // The caller gave up before it had an answer: the half-open answer is dropped with the future.
         _ = reply.stopped() => return reply.fail(PeerError::from(Error::cancelled("the caller went away"))),
     };
-    match accepted {
-        Ok((ack, running)) => {
-            let body = match ack {
-                Ack::Located(info) => Bytes::from(info.to_text()),
-                Ack::Accepted | Ack::Inline(_) => Bytes::new(),
-            };
-            let told = reply.send(Message::new(body)).await;
-            match told {
-                // The request's items come on this stream: it is open as long as the handler may read them.
-                Ok(()) if has_items => {
-                    running.await;
-                    reply.close();
-                }
-                Ok(()) => {
-                    reply.close();
-                    launch(running);
-                }
-                // A caller that never hears of its acknowledgement may ask elsewhere: do not run the handler twice.
-                Err(_) => drop(running),
-            }
-        }
-        Err(error) => reply.refuse(error),
+    let (ack, running) = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => return reply.refuse(error),
+    };
+    let body = match ack {
+        Ack::Located(info) => Bytes::from(info.to_text()),
+        Ack::Accepted | Ack::Inline(_) => Bytes::new(),
+    };
+    if reply.send(Message::new(body)).await.is_err() {
+        // A caller that never hears of its acknowledgement may ask elsewhere: do not run the handler twice.
+        return drop(running);
+    }
+    if has_items {
+        // The end of this stream tells the caller that no further item is wanted.
+        running.await;
+        reply.close();
+    } else {
+        reply.close();
+        launch(running);
     }
 }
 

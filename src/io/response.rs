@@ -16,9 +16,9 @@ use tokio::sync::{OnceCell, oneshot};
 
 use super::accept::Accepting;
 use super::bytes::{Door, Links};
-use super::known::KnownLinks as Dialled;
+use super::known::KnownLinks;
 use super::link::{MuxLink, Service};
-use super::request::{key, pool};
+use super::request::{check_transport, key, pool};
 use crate::error::{Error, PeerError, Phase, Result, Retry};
 use crate::message::RequestContext;
 use crate::plane::{Opened, Pending, PendingResponse, ResponseConnectionInfo, ResponsePlane};
@@ -40,20 +40,21 @@ pub struct MuxResponsePlane {
     links: Links,
     server: OnceCell<StreamServer>,
     pool: Pool<Arc<MuxLink>>,
-    dialled: Dialled,
+    /// The pool's links, leased ones too.
+    dialled: KnownLinks,
     call_home_timeout: Duration,
 }
 
 impl MuxResponsePlane {
     /// A plane whose links to callers are pooled as `settings` say. An answer must arrive within `call_home_timeout` of
-    /// its acknowledgement.
+    /// its reservation, and then of its acknowledgement.
     pub fn new(
         links: Links,
         settings: PoolSettings,
         call_home_timeout: Duration,
         metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
     ) -> Self {
-        let dialled = Dialled::default();
+        let dialled = KnownLinks::default();
         let pool = pool(links.clone(), settings, dialled.clone(), metrics);
         Self { links, server: OnceCell::new(), pool, dialled, call_home_timeout }
     }
@@ -79,16 +80,18 @@ impl MuxResponsePlane {
 impl ResponsePlane for MuxResponsePlane {
     async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
         let server = self.server().await?;
-        let (place, arrival) = server.awaited.reserve(context.deadline, Instant::now() + self.call_home_timeout)?;
+        server.accepting.check_open()?;
+        let (place, arrival) = server.awaited.reserve(context.deadline, self.call_home_timeout)?;
         let address = TransportAddress::new(self.links.transport.id(), server.accepting.address());
         let mut reply_to = ResponseConnectionInfo::new(address, context);
         reply_to.metadata.insert(TOKEN.to_owned(), to_hex(&place.token));
-        let pending =
-            Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), timeout: self.call_home_timeout });
+        let (deadline, timeout) = (context.deadline, self.call_home_timeout);
+        let pending = Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), deadline, timeout });
         Ok(PendingResponse { reply_to, pending })
     }
 
     async fn create_response_stream(&self, context: &RequestContext, info: &ResponseConnectionInfo) -> Result<Opened> {
+        check_transport(&self.links.transport.id(), &info.address)?;
         let token = info.metadata.get(TOKEN).and_then(|text| from_hex(text)).ok_or_else(|| {
             Error::protocol(format!("the reply-to of {} lacks a token of 32 hexadecimal digits", info.context_id))
         })?;
@@ -110,11 +113,12 @@ impl ResponsePlane for MuxResponsePlane {
 
     async fn close(&self, grace: Duration) -> Result<()> {
         self.pool.close();
-        let until = tokio::time::Instant::now() + grace;
-        self.dialled.close(until).await;
-        if let Some(server) = self.server.get() {
-            server.accepting.close(until.saturating_duration_since(tokio::time::Instant::now())).await;
-        }
+        let listening = async {
+            if let Some(server) = self.server.get() {
+                server.accepting.close(grace).await;
+            }
+        };
+        tokio::join!(self.dialled.close(tokio::time::Instant::now() + grace), listening);
         Ok(())
     }
 }
@@ -138,9 +142,10 @@ struct StreamServer {
 struct Awaited(Mutex<HashMap<[u8; TOKEN_LEN], Waiting>>);
 
 struct Waiting {
-    deadline: Option<Instant>,
     /// Until when the token works.
     expires: Instant,
+    /// Bounds the whole answer.
+    deadline: Option<Instant>,
     arrival: oneshot::Sender<ResponseStream>,
 }
 
@@ -154,7 +159,7 @@ impl Awaited {
     fn reserve(
         self: &Arc<Self>,
         deadline: Option<Instant>,
-        expires: Instant,
+        window: Duration,
     ) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
         let mut token = [0; TOKEN_LEN];
         getrandom::fill(&mut token)
@@ -164,7 +169,7 @@ impl Awaited {
         if waiting.len() >= MAX_AWAITED {
             return Err(Error::overloaded(format!("{MAX_AWAITED} answers are awaited already")).with_retry(Retry::Safe));
         }
-        waiting.insert(token, Waiting { deadline, expires, arrival });
+        waiting.insert(token, Waiting { expires: Instant::now() + window, deadline, arrival });
         drop(waiting);
         Ok((Place { token, awaited: self.clone() }, arriving))
     }
@@ -177,10 +182,11 @@ impl Awaited {
 }
 
 impl Place {
-    /// The request was acknowledged: its answer has this long from now.
-    fn extend(&self, expires: Instant) {
-        if let Some(waiting) = self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.token) {
-            waiting.expires = expires;
+    /// The request was acknowledged: from here on the answer has `window`.
+    fn renew(&self, window: Duration) {
+        let mut waiting = self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.get_mut(&self.token) {
+            waiting.expires = Instant::now() + window;
         }
     }
 }
@@ -208,9 +214,16 @@ impl Service for Awaited {
 struct Arriving {
     _place: Place,
     stage: Stage,
+    /// When the caller stops waiting for anything.
+    deadline: Option<Instant>,
+    /// From the acknowledgement.
     timeout: Duration,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them stands in a box already, and a second box would cost answers"
+)]
 enum Stage {
     Awaited(oneshot::Receiver<ResponseStream>),
     /// It overtook the acknowledgement.
@@ -220,7 +233,7 @@ enum Stage {
 
 impl Pending for Arriving {
     fn resolve(self: Box<Self>, _located: Option<ResponseConnectionInfo>) -> Result<ResponseStream> {
-        let Self { _place: place, stage, timeout } = *self;
+        let Self { _place: place, stage, deadline, timeout } = *self;
         match stage {
             Stage::Here(stream, None) => Ok(stream),
             Stage::Here(stream, Some(event)) => Ok(stream.with_unread(event)),
@@ -229,11 +242,14 @@ impl Pending for Arriving {
                 if let Ok(stream) = arrival.try_recv() {
                     return Ok(stream);
                 }
-                place.extend(Instant::now() + timeout);
+                place.renew(timeout);
                 Ok(ResponseStream::deferred(async move {
-                    let arrived = tokio::time::timeout(timeout, arrival).await;
+                    let window = tokio::time::Instant::now() + timeout;
+                    let deadline = deadline.map(tokio::time::Instant::from).filter(|deadline| *deadline < window);
+                    let arrived = tokio::time::timeout_at(deadline.unwrap_or(window), arrival).await;
                     drop(place);
                     match arrived {
+                        Err(_) if deadline.is_some() => Err(Error::deadline(0)),
                         Ok(Ok(stream)) => Ok(stream),
                         Ok(Err(_)) => Err(Error::closed("this runtime's listener for answers was closed")),
                         Err(_) => Err(Error::timeout(format!(

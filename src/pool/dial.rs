@@ -67,7 +67,8 @@ fn usable<L: Link>(link: L) -> Result<L> {
         return Ok(link);
     }
     link.close();
-    Err(Error::connect("the peer closed the link as soon as it was established"))
+    let unknown = || Error::connect("the peer closed the link as soon as it was established");
+    Err(link.refusal().unwrap_or_else(unknown))
 }
 
 impl<L: Link> Drop for Attempt<L> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::PoolConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::SessionId;
 use crate::target::TransportId;
 use crate::telemetry::PoolMetrics;
@@ -46,6 +46,11 @@ pub(crate) const LOG: &str = "biplane::tcp::connection_pool";
 pub trait Link: Send + Sync + 'static {
     /// Whether the link may be handed out: false once it is dead, draining (GOAWAY) or poisoned, and then for ever.
     fn is_usable(&self) -> bool;
+
+    /// Why the link is not usable, where it knows: that is what the one who dialled it is told.
+    fn refusal(&self) -> Option<Error> {
+        None
+    }
 
     /// Whether one more stream fits now: stream limit, send window. A fresh link that does not know its limits yet says yes.
     fn has_room(&self) -> bool;

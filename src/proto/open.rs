@@ -15,6 +15,10 @@ pub const TOKEN_LEN: usize = 16;
 
 /// What a stream is opened for. The first message follows in the same payload, except for [`Open::CallHome`].
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box for it would cost each request"
+)]
 pub enum Open {
     /// A request; the answer goes where `reply_to` says.
     Request {
@@ -45,11 +49,7 @@ impl Open {
     /// Writes the fields; the deadline becomes the milliseconds that remain at `now`.
     pub fn encode(&self, now: impl FnOnce() -> Instant, out: &mut BytesMut) {
         let (subject, context, reply_to) = match self {
-            Self::CallHome { token } => {
-                out.put_u8(CALL_HOME);
-                out.put_slice(token);
-                return;
-            }
+            Self::CallHome { token } => return encode_call_home(token, out),
             Self::Request { subject, context, reply_to } => (subject, context, reply_to),
         };
         out.put_u8(if *reply_to == ReplyTo::Nothing { NOTIFY } else { REQUEST });
@@ -148,6 +148,12 @@ impl Open {
         };
         Ok(Self::Request { subject, context: RequestContext { id, deadline, trace }, reply_to })
     }
+}
+
+/// Writes an [`Open::CallHome`], which needs no clock.
+pub fn encode_call_home(token: &[u8; TOKEN_LEN], out: &mut BytesMut) {
+    out.put_u8(CALL_HOME);
+    out.put_slice(token);
 }
 
 /// Writes a header block: a count, then name and value of each, with their lengths.

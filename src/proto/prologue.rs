@@ -20,6 +20,10 @@ pub const VERSION: u16 = 1;
 
 const MAGIC: [u8; 4] = *b"BPLN";
 
+/// The least that an end must take as the largest frame: what cannot be split (a subject, a reply-to, a block of headers,
+/// an error) fits into half of it, and the part of a body that goes with it into the other half.
+pub const MIN_MAX_FRAME: u32 = 128 << 10;
+
 /// What an end is willing to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prologue {
@@ -40,7 +44,7 @@ impl Default for Prologue {
             // As much as the 256 streams that the pool puts on a link may hold: so no number of stalled readers on a
             // pooled link can stall a neighbour, and memory stays bounded all the same.
             link_window: 64 << 20,
-            // Four times what our own sender puts into a frame.
+            // Eight times what our own sender puts into a frame.
             max_frame: 1 << 20,
             max_streams: 16_384,
         }
@@ -64,26 +68,8 @@ impl Prologue {
 
     /// Reads what a peer sent.
     pub fn decode(bytes: &[u8; LEN]) -> Result<Self> {
-        let mut input = &bytes[..];
-        let mut magic = [0; 4];
-        input.copy_to_slice(&mut magic);
-        if magic != MAGIC {
-            return Err(Error::protocol(format!(
-                "the peer is no Biplane link: it began with {:?}",
-                magic.escape_ascii().to_string()
-            ))
-            .with_detail(Detail::Malformed)
-            .with_hint("check host and port; an HTTP or NATS server answers like this"));
-        }
-        let theirs = input.get_u16_le();
-        if theirs != VERSION {
-            return Err(Error::protocol(format!(
-                "the peer speaks version {theirs} of the wire, this end version {VERSION}"
-            ))
-            .with_detail(Detail::UnsupportedVersion { theirs: theirs.into(), ours: VERSION.into() })
-            .with_hint("upgrade the older end"));
-        }
-        let _flags = input.get_u16_le();
+        recognise(bytes)?;
+        let mut input = &bytes[8..];
         let prologue = Self {
             stream_window: input.get_u32_le(),
             link_window: input.get_u32_le(),
@@ -92,14 +78,37 @@ impl Prologue {
         };
         if prologue.stream_window == 0
             || prologue.link_window == 0
-            || prologue.max_frame < 1024
+            || prologue.max_frame < MIN_MAX_FRAME
             || prologue.max_streams == 0
         {
-            return Err(Error::protocol(format!("the peer's prologue permits nothing: {prologue:?}"))
+            return Err(Error::protocol(format!("the peer's prologue permits too little: {prologue:?}"))
                 .with_detail(Detail::Malformed));
         }
         Ok(prologue)
     }
+}
+
+/// Judges the beginning of a prologue: who speaks, and which version. Bytes that are missing are no fault.
+pub fn recognise(bytes: &[u8]) -> Result<()> {
+    let magic = bytes.get(..MAGIC.len()).unwrap_or(bytes);
+    if !MAGIC.starts_with(magic) {
+        return Err(Error::protocol(format!(
+            "the peer is no Biplane link: it began with {:?}",
+            magic.escape_ascii().to_string()
+        ))
+        .with_detail(Detail::Malformed)
+        .with_hint("check host and port; an HTTP or NATS server answers like this"));
+    }
+    let Some(mut version) = bytes.get(4..6) else { return Ok(()) };
+    let theirs = version.get_u16_le();
+    if theirs != VERSION {
+        return Err(Error::protocol(format!(
+            "the peer speaks version {theirs} of the wire, this end version {VERSION}"
+        ))
+        .with_detail(Detail::UnsupportedVersion { theirs: theirs.into(), ours: VERSION.into() })
+        .with_hint("upgrade the older end"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -116,5 +125,17 @@ mod tests {
         assert_eq!(error.detail(), Some(&Detail::UnsupportedVersion { theirs: 9, ours: 1 }));
         let error = Prologue::decode(b"HTTP/1.1 400 Bad Request").unwrap_err();
         assert!(error.to_string().contains("HTTP"), "{error}");
+        let small = Prologue { max_frame: MIN_MAX_FRAME - 1, ..ours };
+        assert_eq!(Prologue::decode(&small.encode()).unwrap_err().detail(), Some(&Detail::Malformed));
+    }
+
+    #[test]
+    fn a_beginning_tells_what_it_can() {
+        let ours = Prologue::default().encode();
+        for len in 0..LEN {
+            recognise(&ours[..len]).unwrap();
+        }
+        assert_eq!(recognise(b"SS").unwrap_err().detail(), Some(&Detail::Malformed));
+        assert!(matches!(recognise(b"BPLN\x02\0").unwrap_err().detail(), Some(Detail::UnsupportedVersion { .. })));
     }
 }

@@ -54,7 +54,7 @@ const CLAIMS: TransportCapabilities = TransportCapabilities {
 const REQUEST_CLAIMS: TransportCapabilities = TransportCapabilities { server_push: false, ..CLAIMS };
 
 const RESPONSE_CLAIMS: TransportCapabilities =
-    TransportCapabilities { exchange: Exchange::Streaming, rendezvous: Rendezvous::CALL_HOME, ..REQUEST_CLAIMS };
+    TransportCapabilities { rendezvous: Rendezvous::CALL_HOME, ..REQUEST_CLAIMS };
 
 /// For a builder that takes registrations by hand: `TransportRegistry::builder().register_all(REGISTRATIONS)`.
 pub const REGISTRATIONS: &[TransportRegistration] = &[

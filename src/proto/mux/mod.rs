@@ -9,30 +9,35 @@
 //!   both last frames have passed, so a late frame can never reach a later stream.
 //! - A RESET is answered by the other end's own last frame, if that is not out yet.
 //! - Credit is counted in bytes of data frames with their headers. It is given back when the reader takes an item, so a
-//!   slow reader stalls its own sender. A message larger than a frame is sent in parts as credit comes; the receiver gives
-//!   back the credit of its parts at once if the reader has nothing else to read, since it could not read on otherwise.
+//!   slow reader stalls its own sender. A message larger than a frame, or than the credit, is sent in parts as credit
+//!   comes; the receiver gives back the credit of its parts at once if the reader has nothing else to read, since it could
+//!   not read on otherwise.
+//! - Who says GOAWAY pings after it. What the peer had opened before it knew has arrived when the pong comes, and was
+//!   answered: so no request is lost between two ends of which one is leaving.
 //! - Nothing is kept per message: no task, no channel, no timer. A deadline is a field that one scan per tick looks at.
 
 use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes};
-use slab::Slab;
+use bytes::Bytes;
 
 use self::out::Out;
 use self::stream::Stream;
-use super::frame::{self, Kind, LINK, StreamId};
+use self::streams::Streams;
+use super::frame::{self, Kind, StreamId};
 use super::open::{self, Open};
 use super::prologue::Prologue;
 use crate::error::{Detail, Error, PeerError, Result, Retry};
-use crate::message::{ControlMessage, Message, RequestContext, Subject};
+use crate::message::{Message, RequestContext, Subject};
 use crate::plane::ReplyTo;
 
+mod life;
 mod out;
 mod recv;
 mod send;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +79,10 @@ pub struct Limits {
 
 /// Something that the peer wants of this end.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box for it would cost each request"
+)]
 pub enum Incoming {
     /// A request: hand it to a handler, its answer to the stream's sender.
     Request(IncomingRequest),
@@ -123,10 +132,7 @@ pub struct Mux {
     ours: Prologue,
     theirs: Prologue,
     limits: Limits,
-    streams: Slab<Stream>,
-    /// The peer's slot numbers → our keys.
-    peers: Vec<Option<Key>>,
-    opened_here: usize,
+    streams: Streams,
     out: Out,
     link_credit: i64,
     link_owed: u32,
@@ -135,8 +141,12 @@ pub struct Mux {
     resume: VecDeque<Key>,
     incoming: VecDeque<Incoming>,
     after: After,
-    /// We said GOAWAY.
-    draining: bool,
+    /// Bytes of requests of which only a part has come: no credit bounds those.
+    opening: usize,
+    /// We said GOAWAY: what a stream that still comes is told.
+    farewell: Option<PeerError>,
+    /// The peer knows of our GOAWAY: whatever it opened before that has arrived.
+    farewell_heard: bool,
     /// The peer said GOAWAY, and why.
     refused: Option<Error>,
     dead: Option<Error>,
@@ -153,9 +163,7 @@ impl Mux {
             ours,
             theirs,
             limits,
-            streams: Slab::new(),
-            peers: Vec::new(),
-            opened_here: 0,
+            streams: Streams::default(),
             out: Out::default(),
             link_credit: theirs.link_window.into(),
             link_owed: 0,
@@ -163,7 +171,9 @@ impl Mux {
             resume: VecDeque::new(),
             incoming: VecDeque::new(),
             after: After::default(),
-            draining: false,
+            opening: 0,
+            farewell: None,
+            farewell_heard: false,
             refused: None,
             dead: None,
             last_heard: now,
@@ -195,9 +205,10 @@ impl Mux {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Error::deadline(0).with_retry(Retry::Safe));
         }
-        let key = self.insert(Purpose::Caller);
-        self.streams[key].reader = true;
-        self.streams[key].writers = u8::from(more_items);
+        let key = self.insert(Purpose::Caller, |stream| {
+            stream.reader = true;
+            stream.writers = u8::from(more_items);
+        });
         self.set_deadline(key, deadline);
         self.write_open(key, open, message, !more_items, now);
         Ok(key)
@@ -206,32 +217,28 @@ impl Mux {
     /// Opens a stream for an answer that the peer asked for elsewhere. The stream has one sender.
     pub fn open_call_home(&mut self, token: [u8; open::TOKEN_LEN]) -> Result<Key> {
         self.may_open()?;
-        let key = self.insert(Purpose::CallHome);
-        self.streams[key].writers = 1;
-        let id = self.streams[key].id;
-        let at = self.out.frame(
-            Kind::Open,
-            0,
-            id,
-            // The token carries no clock reading; `encode` does not ask for one.
-            |out| {
-                out.put_u8(2);
-                out.put_slice(&token);
-            },
-            Bytes::new(),
-        );
-        self.streams[key].send.opened_at = at;
+        let key = self.insert(Purpose::CallHome, |stream| stream.writers = 1);
+        if let Some(stream) = self.streams.get_mut(key) {
+            let head = |out: &mut bytes::BytesMut| open::encode_call_home(&token, out);
+            stream.send.opened_at = self.out.frame(Kind::Open, 0, stream.id, head, Bytes::new());
+        }
         Ok(key)
     }
 
+    /// Why the peer takes no new stream, if it said so or is gone.
+    pub fn refusal(&self) -> Option<Error> {
+        // What it said explains why it went.
+        self.refused.as_ref().or(self.dead.as_ref()).map(|error| error.duplicate().with_retry(Retry::Safe))
+    }
+
     fn may_open(&self) -> Result<()> {
-        if let Some(error) = self.dead.as_ref().or(self.refused.as_ref()) {
-            return Err(error.duplicate().with_retry(Retry::Safe));
+        if let Some(error) = self.refusal() {
+            return Err(error);
         }
-        if self.draining {
+        if self.farewell.is_some() {
             return Err(Error::closed("this connection was closed").with_retry(Retry::Safe));
         }
-        if self.opened_here >= self.theirs.max_streams as usize {
+        if self.streams.opened_here() >= self.theirs.max_streams as usize {
             let limit = self.theirs.max_streams;
             return Err(Error::overloaded(format!(
                 "{limit} streams are open on this link, the most that the peer permits"
@@ -242,13 +249,14 @@ impl Mux {
         Ok(())
     }
 
-    fn insert(&mut self, purpose: Purpose) -> Key {
-        let entry = self.streams.vacant_entry();
-        let key = entry.key();
-        let id = StreamId::new(key as u32, self.role == Role::Acceptor);
-        entry.insert(Stream::new(id, purpose, self.theirs.stream_window, self.ours.stream_window));
-        self.opened_here += 1;
-        key
+    fn insert(&mut self, purpose: Purpose, prepare: impl FnOnce(&mut Stream)) -> Key {
+        let by_acceptor = self.role == Role::Acceptor;
+        let (send, receive) = (self.theirs.stream_window, self.ours.stream_window);
+        self.streams.open(|slot| {
+            let mut stream = Stream::new(StreamId::new(slot, by_acceptor), purpose, send, receive);
+            prepare(&mut stream);
+            stream
+        })
     }
 
     /// Keeps `attachment` until the stream's slot is free.
@@ -259,178 +267,9 @@ impl Mux {
         }
     }
 
-    /// Fails the stream's reader once `deadline` has passed.
-    pub fn set_deadline(&mut self, key: Key, deadline: Option<Instant>) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.deadline = deadline;
-        if let Some(deadline) = deadline {
-            self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
-        }
-    }
-
     /// The next thing that the peer wants.
     pub fn next_incoming(&mut self) -> Option<Incoming> {
         self.incoming.pop_front()
-    }
-
-    /// Takes an incoming answer, whose stream has had a reader since it came in.
-    pub fn claim(&mut self, key: Key, deadline: Option<Instant>) {
-        self.set_deadline(key, deadline);
-    }
-
-    /// Turns a stream down that nobody has taken yet.
-    pub fn refuse(&mut self, key: Key, error: &PeerError) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.reader = false;
-        stream.recv.discard = true;
-        if !stream.sent_last {
-            stream.sent_last = true;
-            stream.sent_reset = true;
-            let id = stream.id;
-            self.write_reset(id, Some(error));
-        }
-        self.free_if_done(key);
-    }
-
-    /// When [`Mux::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.dead.is_some() {
-            return None;
-        }
-        let silent = self.last_heard + self.limits.silence_limit;
-        let ping = self.last_ping.unwrap_or(self.last_heard).max(self.last_heard) + self.limits.heartbeat_interval;
-        let heartbeat = silent.min(ping);
-        Some(self.next_deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat)))
-    }
-
-    /// Fails what is overdue, pings a silent peer, gives up on a dead one.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.dead.is_some() {
-            return;
-        }
-        let silent_for = now.saturating_duration_since(self.last_heard);
-        if silent_for >= self.limits.silence_limit {
-            let error = Error::closed(format!("the peer was silent for {} s", silent_for.as_secs_f32().round()))
-                .with_detail(Detail::PeerTimeout { silent_for })
-                .with_hint("the peer hangs or the network drops packets");
-            self.fail(error);
-            return;
-        }
-        let quiet_since = self.last_ping.unwrap_or(self.last_heard).max(self.last_heard);
-        if now.saturating_duration_since(quiet_since) >= self.limits.heartbeat_interval {
-            self.ping(now);
-        }
-        if self.next_deadline.is_some_and(|deadline| deadline <= now) {
-            self.expire(now);
-        }
-    }
-
-    /// Sends a ping; any byte from the peer is its answer.
-    pub fn ping(&mut self, now: Instant) {
-        self.last_ping = Some(now);
-        self.out.frame(Kind::Ping, 0, LINK, |_| {}, Bytes::from_static(&[0; 8]));
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let mut next = None;
-        let mut overdue = Vec::new();
-        for (key, stream) in &self.streams {
-            match stream.deadline {
-                Some(deadline) if stream.recv.outcome.is_none() && stream.is_asking() => {
-                    if deadline <= now {
-                        overdue.push(key);
-                    } else {
-                        next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.next_deadline = next;
-        for key in overdue {
-            self.give_up(key, Error::deadline(0));
-        }
-    }
-
-    /// The reader of `key` gets `error` after what is queued; the peer is told to stop.
-    fn give_up(&mut self, key: Key, error: Error) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.recv.outcome.get_or_insert(Err(error));
-        stream.recv.discard = true;
-        self.after.wakers.extend(stream.recv.waiter.take());
-        self.cancel(key);
-    }
-
-    /// Tells the peer that the answer is no longer wanted.
-    fn cancel(&mut self, key: Key) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        if stream.got_last || stream.sent_reset {
-            return;
-        }
-        stream.sent_last = true;
-        stream.sent_reset = true;
-        stream.send.backlog.clear();
-        let id = stream.id;
-        self.write_reset(id, None);
-        self.stop_writers(key, ControlMessage::Kill);
-    }
-
-    /// Frees the slot once the wire and all holders are done with it.
-    fn free_if_done(&mut self, key: Key) {
-        let Some(stream) = self.streams.get(key) else { return };
-        if !stream.is_settled() {
-            return;
-        }
-        let opened_here = stream.id.by_acceptor() == (self.role == Role::Acceptor);
-        if !opened_here
-            && let Some(entry) = self.peers.get_mut(stream.id.slot() as usize)
-            && *entry == Some(key)
-        {
-            // From here on the peer may use the number again, even while our own holders still read.
-            *entry = None;
-        }
-        if !stream.is_unheld() {
-            return;
-        }
-        let mut stream = self.streams.remove(key);
-        self.opened_here -= usize::from(opened_here);
-        self.after.dropped.extend(stream.attachment.take());
-        let unread: u32 = std::iter::from_fn(|| stream.recv.pop()).map(|(_, cost)| cost).sum();
-        self.give_back_to_link(unread + stream.recv.withheld);
-    }
-
-    /// Refuses new streams from now on and tells the peer; those that run go on.
-    pub fn go_away(&mut self, error: &PeerError) {
-        if !self.draining && self.dead.is_none() {
-            self.draining = true;
-            self.out.frame(Kind::GoAway, 0, LINK, |out| open::encode_error(error, out), Bytes::new());
-        }
-    }
-
-    /// The link is gone: every stream ends, once, with `error` or as cut off.
-    pub fn fail(&mut self, error: Error) {
-        if self.dead.is_some() {
-            return;
-        }
-        let keys: Vec<Key> = self.streams.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(stream) = self.streams.get_mut(key) else { continue };
-            if stream.recv.outcome.is_none() || !stream.is_asking() {
-                let retry = if self.out.has_written(stream.send.opened_at) { Retry::Never } else { Retry::Safe };
-                let retry = if stream.purpose == Purpose::Caller { retry } else { Retry::Never };
-                stream.recv.outcome = Some(Err(error.duplicate().with_retry(retry)));
-                stream.recv.discard = true;
-            }
-            stream.sent_last = true;
-            stream.got_last = true;
-            stream.send.backlog.clear();
-            self.after.wakers.extend(stream.recv.waiter.take());
-            self.stop_writers(key, ControlMessage::Kill);
-            self.free_if_done(key);
-        }
-        self.incoming.clear();
-        self.out.clear();
-        self.dead = Some(error);
     }
 
     /// Why the link is dead, if it is.
@@ -440,12 +279,12 @@ impl Mux {
 
     /// Whether a new stream may be opened.
     pub fn is_open(&self) -> bool {
-        self.dead.is_none() && self.refused.is_none() && !self.draining
+        self.dead.is_none() && self.refused.is_none() && self.farewell.is_none()
     }
 
     /// Whether a new stream would find room in the output.
     pub fn has_room(&self) -> bool {
-        !self.out.is_full() && self.link_credit > 0 && self.opened_here < self.theirs.max_streams as usize
+        !self.out.is_full() && self.link_credit > 0 && self.streams.opened_here() < self.theirs.max_streams as usize
     }
 
     /// Streams that either end may still speak on.
@@ -453,9 +292,10 @@ impl Mux {
         self.streams.len()
     }
 
-    /// No stream is open on either end, though local readers may still hold what has arrived.
-    pub fn is_settled(&self) -> bool {
-        self.streams.iter().all(|(_, stream)| stream.is_settled())
+    /// We said GOAWAY, the peer knows, and no stream is open on either end any more, though local readers may still hold
+    /// what has arrived.
+    pub fn is_drained(&self) -> bool {
+        self.farewell_heard && self.streams.iter().all(|(_, stream)| stream.is_settled())
     }
 
     /// More waits to be written than data can explain: a peer that asks (pings, opens) faster than it reads.

@@ -77,7 +77,7 @@ impl Out {
         }
     }
 
-    /// The writer handed `bytes` to the system.
+    /// The writer handed `bytes` to the system, maybe of what [`Self::clear`] forgot after it had been taken.
     pub(super) fn wrote(&mut self, bytes: u64) {
         // What a failed link forgot counts as written, and may still be reported by a writer that had taken it.
         self.written = (self.written + bytes).min(self.pushed);
@@ -86,6 +86,11 @@ impl Out {
     /// Whether the byte at position `at` was handed to the system.
     pub(super) fn has_written(&self, at: u64) -> bool {
         self.written > at
+    }
+
+    /// Whether everything before position `end` was handed to the system.
+    pub(super) fn has_written_to(&self, end: u64) -> bool {
+        self.written >= end
     }
 
     /// Whether all was handed to the system.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::life::LAST_CALL;
 use super::stream::{Partial, Stream};
 use super::{Incoming, IncomingRequest, Key, Mux, Purpose, Role, cost};
 use crate::connection::Inbound;
@@ -55,7 +56,7 @@ impl Mux {
                 }
                 let bytes = payload.get_u32_le();
                 if header.stream == LINK {
-                    self.link_credit += i64::from(bytes);
+                    self.link_credit = self.link_credit.saturating_add(bytes.into());
                     self.resume_senders();
                 } else if let Some(key) = self.find(header.stream)? {
                     self.add_credit(key, bytes);
@@ -68,7 +69,10 @@ impl Mux {
                 self.out.frame(Kind::Pong, 0, LINK, |out| out.put_slice(&payload), Bytes::new());
                 Ok(())
             }
-            Kind::Pong => Ok(()),
+            Kind::Pong => {
+                self.farewell_heard |= self.farewell.is_some() && payload == LAST_CALL[..];
+                Ok(())
+            }
             Kind::GoAway => {
                 let reason = open::decode_error(payload)?;
                 self.refused = Some(Error::from(reason).with_retry(Retry::Safe));
@@ -80,14 +84,14 @@ impl Mux {
     /// The key of a stream that the peer names. `None` for one of its own that is over: the frame was under way when we
     /// ended it. One of ours that does not exist is a violation, since we use a number again only after its last frame.
     fn find(&self, id: StreamId) -> Result<Option<Key>> {
-        let slot = id.slot() as usize;
         if id.by_acceptor() == (self.role == Role::Acceptor) {
-            return match self.streams.get(slot) {
-                Some(stream) if stream.id == id && !stream.got_last => Ok(Some(slot)),
+            let key = id.slot() as Key;
+            return match self.streams.get(key) {
+                Some(stream) if stream.id == id && !stream.got_last => Ok(Some(key)),
                 _ => Err(violation("a frame for a stream that is not open")),
             };
         }
-        Ok(self.peers.get(slot).copied().flatten())
+        Ok(self.streams.numbered(id.slot()))
     }
 
     fn on_open(&mut self, header: Header, mut payload: Bytes, now: Instant) -> Result<()> {
@@ -96,46 +100,47 @@ impl Mux {
         if id.by_acceptor() == (self.role == Role::Acceptor) || slot >= self.ours.max_streams {
             return Err(violation("an OPEN with a number that is not the peer's to use"));
         }
-        if self.peers.len() <= slot as usize {
-            self.peers.resize(slot as usize + 1, None);
-        }
-        if self.peers[slot as usize].is_some() {
+        if self.streams.numbered(slot).is_some() {
             return Err(violation("an OPEN for a stream that is open"));
+        }
+        if header.flags & MORE != 0 && header.flags & FIN != 0 {
+            return Err(violation("an OPEN whose message goes on after its last frame"));
         }
         let opened = Open::decode(now, &mut payload).and_then(|open| {
             let headers =
                 if header.flags & HEADERS != 0 { open::decode_headers(&mut payload)? } else { Headers::new() };
             Ok((open, headers))
         });
-        let (open, headers) = match opened {
-            Ok(opened) if !self.draining => opened,
-            // No slot is taken: the frames that may follow for this number are ignored.
-            Ok(_) => {
-                self.write_reset(
-                    id,
-                    Some(&PeerError::from(Error::overloaded("this instance is shutting down").with_retry(Retry::Safe))),
-                );
-                return Ok(());
-            }
-            Err(error) => {
-                self.write_reset(id, Some(&PeerError::from(error)));
+        let goes_on = header.flags & MORE != 0;
+        let refusal = match (&opened, &self.farewell) {
+            (_, Some(farewell)) => Some(farewell.clone()),
+            (Err(error), _) => Some(PeerError::from(error)),
+            (Ok(_), None) if goes_on => self.too_much(payload.len(), true).map(PeerError::from),
+            (Ok(_), None) => None,
+        };
+        let (open, headers) = match (opened, refusal) {
+            (Ok(opened), None) => opened,
+            (_, refusal) => {
+                // No slot is taken: the frames that may follow for this number are ignored.
+                self.write_reset(id, refusal.as_ref());
                 return Ok(());
             }
         };
         let purpose = if matches!(open, Open::CallHome { .. }) { Purpose::Receiver } else { Purpose::Responder };
         let mut stream = Stream::new(id, purpose, self.theirs.stream_window, self.ours.stream_window);
-        stream.got_last = header.flags & FIN != 0;
-        if header.flags & MORE != 0 && purpose == Purpose::Responder {
-            stream.recv.partial =
-                Some(Partial { open: Some(open), subject: None, headers, body: BytesMut::from(payload) });
-            let key = self.streams.insert(stream);
-            self.peers[slot as usize] = Some(key);
+        stream.got_last = header.flags & FIN != 0 && purpose == Purpose::Responder;
+        stream.unclaimed = purpose == Purpose::Receiver;
+        if goes_on && purpose == Purpose::Responder {
+            self.opening += payload.len();
+            let partial = Partial { open: Some(open), subject: None, headers, body: BytesMut::from(payload) };
+            stream.recv.partial = Some(partial);
+            self.streams.accept(slot, stream);
             return Ok(());
         }
-        let key = self.streams.insert(stream);
-        self.peers[slot as usize] = Some(key);
+        let key = self.streams.accept(slot, stream);
         self.deliver_open(key, open, Message { headers, body: payload }, header.flags & FIN == 0);
-        Ok(())
+        // The empty answer to a request that was made elsewhere.
+        if purpose == Purpose::Receiver { self.on_fin(header) } else { Ok(()) }
     }
 
     fn deliver_open(&mut self, key: Key, open: Open, message: Message, has_items: bool) {
@@ -171,7 +176,6 @@ impl Mux {
             return Ok(());
         };
         let max_frame = self.ours.max_frame;
-        let max_message = self.limits.max_message;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.recv.credit -= i64::from(spent);
         if stream.got_last {
@@ -184,8 +188,7 @@ impl Mux {
             self.give_back(key, spent);
             return self.on_fin(header);
         }
-        let continued = stream.recv.partial.take();
-        let mut partial = match continued {
+        let mut partial = match self.take_partial(key) {
             Some(partial) => partial,
             None => {
                 let subject =
@@ -201,16 +204,16 @@ impl Mux {
             }
         };
         let size = partial.body.len() + payload.len();
-        if size > max_message {
-            let error = Error::too_large("a message", max_message as u64, size as u64);
+        let is_opening = partial.open.is_some();
+        if let Some(error) = self.too_much(size, is_opening) {
             self.give_back(key, spent);
-            self.overflow(key, partial.open.is_some(), error);
-            return Ok(());
+            self.overflow(key, is_opening, error);
+            return self.on_fin(header);
         }
         partial.body.extend_from_slice(&payload);
-        let stream = &mut self.streams[key];
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if header.flags & MORE != 0 {
-            let is_opening = partial.open.is_some();
+            self.opening += if is_opening { partial.body.len() } else { 0 };
             stream.recv.partial = Some(partial);
             if is_opening || stream.recv.is_empty() {
                 self.give_back(key, spent);
@@ -229,6 +232,32 @@ impl Mux {
             None => self.deliver(key, event(partial.subject, message), owing),
         }
         self.on_fin(header)
+    }
+
+    /// Why an incomplete message may not grow to `size`, if so.
+    fn too_much(&self, size: usize, is_opening: bool) -> Option<Error> {
+        let limit = self.limits.max_message;
+        if size > limit {
+            return Some(Error::too_large("a message", limit as u64, size as u64));
+        }
+        // The credit of a request's parts is given back as they come, so this is what bounds them. One is always let in.
+        let room = limit.max(self.ours.link_window as usize);
+        (is_opening && self.opening > 0 && self.opening + size > room).then(|| {
+            Error::overloaded(format!(
+                "requests of {room} bytes are under way on this link and none of them is complete"
+            ))
+            .with_retry(Retry::Safe)
+        })
+    }
+
+    fn take_partial(&mut self, key: Key) -> Option<Partial> {
+        let partial = self.streams.get_mut(key)?.recv.partial.take()?;
+        self.opening -= if partial.open.is_some() { partial.body.len() } else { 0 };
+        Some(partial)
+    }
+
+    pub(super) fn drop_partial(&mut self, key: Key) {
+        drop(self.take_partial(key));
     }
 
     fn on_fin(&mut self, header: Header) -> Result<()> {
@@ -265,29 +294,28 @@ impl Mux {
     /// The peer's last frame of a stream, in order.
     fn on_last(&mut self, id: StreamId, outcome: Result<(), Error>) -> Result<()> {
         let Some(key) = self.find(id)? else { return Ok(()) };
+        let partial = self.take_partial(key);
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if stream.got_last {
             return Err(violation("a second end of a stream"));
         }
         stream.got_last = true;
-        let cut = stream.recv.partial.take().is_some_and(|partial| partial.open.is_some());
+        let is_cut_request = partial.as_ref().is_some_and(|partial| partial.open.is_some());
+        let outcome = match partial {
+            Some(_) => outcome.and(Err(Error::protocol("the stream ended in the middle of a message"))),
+            None => outcome,
+        };
         stream.recv.outcome.get_or_insert(outcome);
         self.after.wakers.extend(stream.recv.waiter.take());
         match stream.purpose {
             // The responder is done while we still send items: they are of no use to anyone.
             Purpose::Caller if !stream.sent_last => {
-                stream.sent_last = true;
-                stream.sent_reset = true;
-                stream.send.backlog.clear();
-                self.write_reset(id, None);
+                self.reset(key, None);
                 self.stop_writers(key, ControlMessage::Kill);
             }
-            // Confirms to the opener that its number is free.
-            Purpose::Receiver if !stream.sent_last => {
-                stream.sent_last = true;
-                self.out.frame(Kind::End, 0, id, |_| {}, Bytes::new());
-            }
-            Purpose::Responder if cut => {
+            // The one who claims it confirms it; until then it can still be refused.
+            Purpose::Receiver if !stream.unclaimed => self.confirm(key),
+            Purpose::Responder if is_cut_request => {
                 let error = Error::protocol("the request ended before its message was complete");
                 self.refuse(key, &PeerError::from(error));
             }
@@ -305,10 +333,10 @@ impl Mux {
         } else {
             Error::from(open::decode_error(payload)?)
         };
+        self.drop_partial(key);
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.got_last = true;
         stream.recv.discard = true;
-        stream.recv.partial = None;
         match &mut stream.recv.outcome {
             // A request's complete body says nothing about the answer that is given up now.
             Some(Ok(())) if stream.purpose == Purpose::Responder => stream.recv.outcome = Some(Err(reason)),
@@ -316,14 +344,8 @@ impl Mux {
                 outcome.get_or_insert(Err(reason));
             }
         }
-        stream.send.backlog.clear();
-        stream.send.last = None;
         self.after.wakers.extend(stream.recv.waiter.take());
-        if !stream.sent_last {
-            stream.sent_last = true;
-            stream.sent_reset = true;
-            self.write_reset(id, None);
-        }
+        self.reset(key, None);
         self.stop_writers(key, ControlMessage::Kill);
         self.free_if_done(key);
         Ok(())
@@ -358,10 +380,13 @@ impl Mux {
         stream.reader = false;
         stream.recv.discard = true;
         stream.recv.waiter = None;
-        stream.recv.partial = stream.recv.partial.take().filter(|partial| partial.open.is_some());
         let unread: u32 = std::iter::from_fn(|| stream.recv.pop()).map(|(_, cost)| cost).sum();
         let owing = unread + std::mem::take(&mut stream.recv.withheld);
-        if stream.is_asking() {
+        let is_asking = stream.is_asking();
+        // Without a reader a partial message is an item of which the rest is dropped: no stream has a reader before its
+        // opening message is whole.
+        self.drop_partial(key);
+        if is_asking {
             self.cancel(key);
         }
         self.give_back(key, owing);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::stream::Stream;
 use super::{Key, Mux, cost};
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
@@ -31,6 +32,7 @@ impl Mux {
             }
         };
         stream.send.opened_at = self.out.frame(Kind::Open, flags, stream.id, head, first);
+        stream.send.sent_to = self.out.position();
         stream.sent_last = fin && body.is_empty();
         stream.send.ended = fin;
         if !body.is_empty() {
@@ -61,7 +63,7 @@ impl Mux {
         Poll::Pending
     }
 
-    /// Sends an item, or queues it behind the stream's backlog.
+    /// Sends an item, or queues what there is no credit for.
     pub fn push(&mut self, key: Key, message: Message) -> Result<()> {
         self.push_with(key, 0, |_| {}, message)
     }
@@ -85,9 +87,12 @@ impl Mux {
             }
         };
         flags |= if headers.is_empty() { 0 } else { HEADERS };
-        if body.len() <= part && room && stream.send.credit > 0 && stream.send.backlog.is_empty() {
+        let credit = stream.send.credit.min(self.link_credit);
+        let fits = body.len() <= part && (body.is_empty() || i64::from(cost(body.len())) <= credit);
+        if fits && room && credit > 0 && stream.send.backlog.is_empty() {
             let before = self.out.frame(Kind::Data, flags, stream.id, head, body);
-            let spent = i64::try_from(self.out.position() - before).unwrap_or(i64::MAX);
+            stream.send.sent_to = self.out.position();
+            let spent = i64::try_from(stream.send.sent_to - before).unwrap_or(i64::MAX);
             stream.send.credit -= spent;
             self.link_credit -= spent;
             return Ok(());
@@ -192,9 +197,10 @@ impl Mux {
         }
     }
 
-    /// Whether everything that was pushed on the stream is out of its backlog and out of the link.
+    /// Whether everything that was pushed on the stream was handed to the system.
     pub fn is_stream_flushed(&self, key: Key) -> bool {
-        self.out.is_flushed() && self.streams.get(key).is_none_or(|stream| stream.send.backlog.is_empty())
+        let flushed = |stream: &Stream| stream.send.backlog.is_empty() && self.out.has_written_to(stream.send.sent_to);
+        self.streams.get(key).is_none_or(flushed)
     }
 
     pub(super) fn stop_writers(&mut self, key: Key, message: ControlMessage) {
@@ -221,7 +227,15 @@ impl Mux {
                 // A WINDOW puts it back.
                 continue;
             }
-            let Some((mut flags, block, body)) = stream.send.backlog.pop_front() else { continue };
+            let Some((mut flags, block, mut body)) = stream.send.backlog.pop_front() else { continue };
+            // A body never goes beyond the credit, so that stalled readers never take more of the link than their windows.
+            let credit = stream.send.credit.min(self.link_credit);
+            let room = usize::try_from(credit - i64::from(cost(block.len()))).unwrap_or(0).max(1);
+            if body.len() > room {
+                let rest = body.split_off(room);
+                stream.send.backlog.push_front((flags & MORE, Bytes::new(), rest));
+                flags |= MORE;
+            }
             let is_last = stream.send.backlog.is_empty() && matches!(stream.send.last, Some(Ok(())));
             if is_last {
                 // One frame fewer, and the receiver of a request sees at once that no items follow.
@@ -231,6 +245,7 @@ impl Mux {
             }
             let spent = i64::from(cost(block.len() + body.len()));
             self.out.frame(Kind::Data, flags, stream.id, |out| out.extend_from_slice(&block), body);
+            stream.send.sent_to = self.out.position();
             stream.send.credit -= spent;
             self.link_credit -= spent;
             if !stream.send.backlog.is_empty() {
@@ -251,7 +266,7 @@ impl Mux {
     /// Credit came for a stream.
     pub(super) fn add_credit(&mut self, key: Key, bytes: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.send.credit += i64::from(bytes);
+        stream.send.credit = stream.send.credit.saturating_add(bytes.into());
         if stream.send.credit > 0
             && (stream.send.waiter.is_some() || !stream.send.backlog.is_empty())
             && !stream.send.queued
@@ -286,7 +301,7 @@ impl Mux {
     }
 }
 
-impl super::stream::Stream {
+impl Stream {
     fn may_push(&self) -> Result<()> {
         if let Some(Err(error)) = &self.recv.outcome
             && !self.is_asking()

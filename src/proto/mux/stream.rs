@@ -28,6 +28,8 @@ pub(super) struct Stream {
     pub(super) reader: bool,
     /// Local senders and supervisors.
     pub(super) writers: u8,
+    /// An answer that came in and that nobody has claimed or refused yet.
+    pub(super) unclaimed: bool,
     pub(super) recv: Receiving,
     pub(super) send: Sending,
     pub(super) stopped: Option<ControlMessage>,
@@ -78,6 +80,8 @@ pub(super) struct Sending {
     pub(super) queued: bool,
     /// The position of the opening frame in the link's output.
     pub(super) opened_at: u64,
+    /// The position behind the last frame.
+    pub(super) sent_to: u64,
     pub(super) waiter: Option<Waker>,
 }
 
@@ -91,6 +95,7 @@ impl Stream {
             got_last: false,
             reader: false,
             writers: 0,
+            unclaimed: false,
             recv: Receiving {
                 first: None,
                 rest: VecDeque::new(),
@@ -109,6 +114,7 @@ impl Stream {
                 ended: false,
                 queued: false,
                 opened_at: 0,
+                sent_to: 0,
                 waiter: None,
             },
             stopped: None,

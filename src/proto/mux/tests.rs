@@ -180,8 +180,9 @@ fn a_stalled_reader_stops_its_sender_and_nobody_else() {
     }
     for _ in 0..sent {
         item(&mut pair.a, stalled).unwrap().unwrap();
+        // The last of them waits for credit in the middle.
+        pair.run(1000);
     }
-    pair.run(1000);
     assert!(pair.b.poll_ready(first.key, &mut noop()).is_ready());
 }
 
@@ -197,21 +198,6 @@ fn call_home_streams_flow_from_their_opener() {
     assert_eq!(item(&mut pair.a, key).unwrap().unwrap().body, "early");
     pair.b.release_writer(sender, Unended::Close);
     pair.run(5);
-    assert!(item(&mut pair.a, key).is_none());
-    pair.a.release_reader(key);
-    assert!(pair.is_empty());
-}
-
-#[test]
-fn an_answer_that_is_complete_before_it_is_claimed_is_not_lost() {
-    let mut pair = Pair::new();
-    let sender = pair.b.open_call_home([9; 16]).unwrap();
-    pair.b.push(sender, Message::new("all")).unwrap();
-    pair.b.release_writer(sender, Unended::Close);
-    pair.run(1000);
-    let Some(Incoming::CallHome { key, .. }) = pair.a.next_incoming() else { panic!() };
-    pair.a.claim(key, None);
-    assert_eq!(item(&mut pair.a, key).unwrap().unwrap().body, "all");
     assert!(item(&mut pair.a, key).is_none());
     pair.a.release_reader(key);
     assert!(pair.is_empty());
@@ -300,6 +286,199 @@ fn crafted_frames_are_refused() {
     wire.extend_from_slice(&payload);
     assert!(pair.b.feed(&mut wire, pair.now).is_err());
     drop(incoming);
+}
+
+#[test]
+fn an_answer_that_comes_whole_before_it_is_claimed_is_not_lost() {
+    let mut pair = Pair::new();
+    let sender = pair.b.open_call_home([9; 16]).unwrap();
+    pair.b.push(sender, Message::new("all of it")).unwrap();
+    pair.b.release_writer(sender, Unended::Close);
+    pair.run(1000);
+    assert_eq!(pair.b.open_streams(), 1, "nobody has confirmed it yet");
+    let Some(Incoming::CallHome { key, .. }) = pair.a.next_incoming() else { panic!() };
+    pair.a.claim(key, None);
+    pair.run(1000);
+    assert_eq!(pair.b.open_streams(), 0);
+    assert_eq!(item(&mut pair.a, key).unwrap().unwrap().body, "all of it");
+    assert!(item(&mut pair.a, key).is_none());
+    pair.a.release_reader(key);
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn an_answer_that_came_whole_can_still_be_refused() {
+    let mut pair = Pair::new();
+    let sender = pair.b.open_call_home([9; 16]).unwrap();
+    pair.b.push(sender, Message::new("all of it")).unwrap();
+    pair.b.end(sender, Ok(()));
+    pair.run(1000);
+    let Some(Incoming::CallHome { key, .. }) = pair.a.next_incoming() else { panic!() };
+    pair.a.refuse(key, &PeerError::from(Error::refused("no such token")));
+    pair.run(1000);
+    assert!(pair.b.poll_killed(sender, &mut noop()).is_ready());
+    pair.b.release_writer(sender, Unended::Close);
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn an_empty_answer_in_one_frame_ends() {
+    let mut pair = Pair::new();
+    let mut wire = bytes::BytesMut::new();
+    frame::Header { kind: Kind::Open, flags: frame::FIN, stream: StreamId::new(0, true), len: 17 }.encode(&mut wire);
+    open::encode_call_home(&[9; 16], &mut wire);
+    pair.a.feed(&mut wire, pair.now).unwrap();
+    let Some(Incoming::CallHome { key, .. }) = pair.a.next_incoming() else { panic!() };
+    pair.a.claim(key, None);
+    assert!(item(&mut pair.a, key).is_none());
+    pair.a.release_reader(key);
+    assert_eq!(pair.a.open_streams(), 0);
+}
+
+#[test]
+fn an_oversize_last_part_leaves_no_slot_behind() {
+    let mut pair = Pair::new();
+    pair.b.limits.max_message = 1 << 20;
+    let (key, incoming) = pair.call("x");
+    // One part less than the limit, so that it is the very last frame of the stream that goes over it.
+    pair.b.push(incoming.key, Message::new(vec![1; 100_001])).unwrap();
+    pair.b.end(incoming.key, Ok(()));
+    pair.b.release_writer(incoming.key, Unended::Close);
+    pair.run(1000);
+    let error = item(&mut pair.a, key).unwrap().unwrap_err();
+    assert!(matches!(error.detail(), Some(Detail::TooLarge { limit: 100_000, .. })), "{error:?}");
+    pair.a.release_reader(key);
+    pair.run(1000);
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn a_stream_that_ends_within_a_message_is_no_clean_end() {
+    let mut pair = Pair::new();
+    let (key, incoming) = pair.call("x");
+    let mut wire = bytes::BytesMut::new();
+    for (kind, flags, body) in [(Kind::Data, frame::MORE, &b"half"[..]), (Kind::End, 0, b"")] {
+        frame::Header { kind, flags, stream: StreamId::new(0, false), len: body.len() }.encode(&mut wire);
+        wire.extend_from_slice(body);
+    }
+    pair.a.feed(&mut wire, pair.now).unwrap();
+    assert_eq!(item(&mut pair.a, key).unwrap().unwrap_err().kind(), ErrorKind::Protocol);
+    drop(incoming);
+}
+
+#[test]
+fn the_peers_streams_take_none_of_our_numbers() {
+    let mut pair = Pair::new();
+    let theirs: Vec<Key> = (0..SMALL.max_streams)
+        .map(|_| pair.a.open_request(&request(), Message::new(""), false, Instant::now).unwrap())
+        .collect();
+    assert_eq!(
+        pair.a.open_request(&request(), Message::new(""), false, Instant::now).unwrap_err().kind(),
+        ErrorKind::Overloaded
+    );
+    pair.run(1000);
+    let ours = pair.b.open_request(&request(), Message::new("back"), false, Instant::now).unwrap();
+    pair.run(1000);
+    let Some(Incoming::Request(incoming)) = pair.a.next_incoming() else { panic!("the link should have lived") };
+    assert_eq!(incoming.message.body, "back");
+    assert_eq!((theirs.len(), pair.a.dead().is_none()), (64, true));
+    let _ = ours;
+}
+
+#[test]
+fn who_says_goodbye_waits_for_what_crossed_it() {
+    let mut pair = Pair::new();
+    let crossing = pair.a.open_request(&request(), Message::new("x"), false, Instant::now).unwrap();
+    pair.b.go_away(&PeerError::from(Error::closed("restarting")));
+    assert!(!pair.b.is_drained());
+    pair.run(3);
+    assert!(pair.b.is_drained(), "the pong has come, and nothing is open");
+    let error = item(&mut pair.a, crossing).unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, Retry::Safe));
+    let error = pair.a.open_request(&request(), Message::new("x"), false, Instant::now).unwrap_err();
+    assert_eq!(error.retry(), Retry::Safe);
+    assert!(error.to_string().contains("restarting"), "{error}");
+}
+
+#[test]
+fn what_runs_when_goodbye_is_said_is_finished() {
+    let mut pair = Pair::new();
+    let (key, incoming) = pair.call("x");
+    pair.b.go_away(&PeerError::from(Error::closed("restarting")));
+    pair.run(64);
+    assert!(!pair.b.is_drained());
+    pair.b.push(incoming.key, incoming.message).unwrap();
+    pair.b.release_writer(incoming.key, Unended::Close);
+    pair.run(64);
+    assert!(pair.b.is_drained());
+    assert_eq!(item(&mut pair.a, key).unwrap().unwrap().body, "x");
+    assert!(item(&mut pair.a, key).is_none());
+}
+
+#[test]
+fn stalled_readers_take_no_more_than_their_windows() {
+    let mut pair = Pair::new();
+    // As many windows as the link has, less one: what that one needs must be there.
+    let count = (SMALL.link_window / SMALL.stream_window - 1) as usize;
+    let stalled: Vec<Key> = (0..count).map(|_| pair.call("a").1.key).collect();
+    for &key in &stalled {
+        pair.b.push(key, Message::new(vec![1; 90_000])).unwrap();
+    }
+    pair.run(10_000);
+    let (quick, incoming) = pair.call("b");
+    for _ in 0..50 {
+        assert!(pair.b.poll_ready(incoming.key, &mut noop()).is_ready());
+        pair.b.push(incoming.key, Message::new(vec![2; 500])).unwrap();
+        pair.run(1000);
+        assert_eq!(item(&mut pair.a, quick).unwrap().unwrap().body.len(), 500);
+    }
+}
+
+#[test]
+fn incomplete_requests_are_bounded() {
+    let mut pair = Pair::new();
+    let limits = pair.b.limits;
+    pair.b.ours.link_window = 0;
+    let mut wire = bytes::BytesMut::new();
+    for slot in 0..3 {
+        let mut payload = bytes::BytesMut::new();
+        request().encode(Instant::now, &mut payload);
+        payload.resize(payload.len() + limits.max_message / 2, 7);
+        let stream = StreamId::new(slot, false);
+        frame::Header { kind: Kind::Open, flags: frame::MORE, stream, len: payload.len() }.encode(&mut wire);
+        wire.extend_from_slice(&payload);
+    }
+    pair.b.ours.max_frame = 1 << 20;
+    pair.b.feed(&mut wire, pair.now).unwrap();
+    assert_eq!(pair.b.open_streams(), 2, "the third is turned away");
+    assert!(pair.b.next_incoming().is_none());
+}
+
+#[test]
+fn a_flush_waits_for_its_own_stream_only() {
+    let mut pair = Pair::new();
+    let (_, first) = pair.call("a");
+    let (_, second) = pair.call("b");
+    pair.b.push(first.key, Message::new("x")).unwrap();
+    let mut writing = VecDeque::new();
+    pair.b.take_output(&mut writing);
+    let bytes: usize = writing.iter().map(Bytes::len).sum();
+    pair.b.push(second.key, Message::new("y")).unwrap();
+    assert!(!pair.b.is_stream_flushed(first.key));
+    pair.b.wrote(bytes);
+    assert!(pair.b.is_stream_flushed(first.key) && !pair.b.is_stream_flushed(second.key));
+}
+
+#[test]
+fn bytes_that_are_written_after_the_end_do_no_harm() {
+    let mut pair = Pair::new();
+    let _ = pair.call("x");
+    pair.a.ping(pair.now);
+    pair.a.fail(Error::peer_closed(0, false));
+    for _ in 0..3 {
+        pair.a.wrote(100);
+        assert!(!pair.a.has_room() || pair.a.is_flushed());
+    }
 }
 
 proptest! {

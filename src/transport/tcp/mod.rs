@@ -59,12 +59,7 @@ pub const REQUEST: TransportRegistration = TransportRegistration::request("tcp",
 /// The response plane.
 pub const RESPONSE: TransportRegistration = TransportRegistration::response("tcp", build_response_plane)
     .schemes(&["tcp"])
-    .capabilities(TransportCapabilities {
-        exchange: Exchange::Streaming,
-        rendezvous: Rendezvous::CALL_HOME,
-        server_push: false,
-        ..CLAIMS
-    })
+    .capabilities(TransportCapabilities { rendezvous: Rendezvous::CALL_HOME, server_push: false, ..CLAIMS })
     .priority(10);
 
 /// All of them, for explicit registration.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use biplane::plane::{Ack, ReplyTo};
 use biplane::telemetry::PlaneMetrics;
-use biplane::{Dispatch, Error, Request, Result, Subject, launch};
+use biplane::{Dispatch, Error, Request, Result, Retry, Subject, launch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Select, select};

@@ -152,20 +152,18 @@ impl State {
     /// An instance is picked once: a pick that came to nothing would still be a turn, and where turns go round, an instance
     /// without a connection would lose each of its turns to the next one, and never get a connection.
     fn first_stage(&mut self) -> Stage {
+        let failed = |failed: Failed| Stage::Connecting(Box::pin(async move { Err(failed) }));
         let Ok(pick) = self.service.shared.pick(self.service.direct, &[]) else { return self.connecting(None, None) };
-        let Ok(routes) = self.service.shared.routes(&self.runtime, pick.instance()) else {
-            drop(pick);
-            return self.connecting(None, None);
+        let routes = match self.service.shared.routes(&self.runtime, pick.instance()) {
+            Ok(routes) => routes,
+            Err(error) => return failed(Failed::at(Chosen { pick, routes: Arc::default(), at: 0 }, error)),
         };
         let chosen = Chosen { pick, routes, at: 0 };
         let at_hand = chosen.route().and_then(|route| self.service.shared.cached(chosen.id(), route));
         let Some(connection) = at_hand else { return self.connecting(Some(chosen), None) };
         match self.send(Attempt { chosen, connection, is_reused: true }) {
             Ok(stage) => stage,
-            Err(failed) => {
-                let error = *failed;
-                Stage::Connecting(Box::pin(async move { Err(error) }))
-            }
+            Err(error) => failed(*error),
         }
     }
 

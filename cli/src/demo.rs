@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::bench::{
     Answer, Figures, Load, Planes, Progress, Resources, Route, Site, Subject, Tallies, Until, count, drive, micros,
-    probe, seconds, unless_interrupted,
+    probe, rehearse, seconds, unless_interrupted,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -92,9 +92,7 @@ async fn measure(time: Duration, context: &Context, site: &Site, planes: &Planes
     let streams = Load::new(PAYLOAD, STREAMS, Until::Elapsed(time)).expecting(&tokens);
     let echoes = Load::new(PAYLOAD, ECHOES, Until::Elapsed(time)).expecting(&echo);
 
-    let warm = Arc::new(Tallies::new()?);
-    let (warm_streams, warm_echoes) = (streams.warm_up(), echoes.warm_up());
-    tokio::try_join!(drive(&streamer, &warm_streams, &warm), drive(&echoer, &warm_echoes, &warm))?;
+    tokio::try_join!(rehearse(&streamer, &streams), rehearse(&echoer, &echoes))?;
 
     let (token_tallies, echo_tallies) = (Arc::new(Tallies::new()?), Arc::new(Tallies::new()?));
     let watched = vec![("streams ", token_tallies.clone()), ("echo ", echo_tallies.clone())];

@@ -157,6 +157,14 @@ fn a_plane_that_nobody_knows_is_a_mistake_in_the_command() {
 }
 
 #[test]
+fn a_service_that_is_not_there_is_told_at_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let output = biplane(tmp.path(), &["bench", "nobody"]).env("DYN_FILE_KV", tmp.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(output.stdout.is_empty() && told(&output).contains("biplane serve nobody"), "{}", told(&output));
+}
+
+#[test]
 fn an_interrupted_bench_takes_its_worker_and_its_files_along() {
     let tmp = tempfile::tempdir().unwrap();
     let mut bench = biplane(tmp.path(), &["bench", "--duration", "60"]).spawn().unwrap();

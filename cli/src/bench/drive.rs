@@ -30,6 +30,15 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
 }
 
+/// Runs `load` before anything is measured. If not one call goes well, neither will the others: the first error.
+pub(crate) async fn rehearse(callee: &Callee, load: &Load) -> Result<()> {
+    let Outcome { tally, .. } = drive(callee, &load.warm_up(), &Arc::new(Tallies::new()?)).await?;
+    match tally.first_error {
+        Some(error) if tally.errors.values().sum::<u64>() == tally.requests => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Runs `load` against `callee` and writes to `tallies` as it goes. Dropping the future ends it.
 pub(crate) async fn drive(callee: &Callee, load: &Load, tallies: &Arc<Tallies>) -> Result<Outcome> {
     let began = Instant::now();
@@ -87,13 +96,14 @@ async fn call(callee: &Callee, load: &Load, tallies: &Tallies, task: usize) {
     };
     let outcome: Result<()> = outcome.await;
     let took = began.elapsed();
+    let is_well = outcome.is_ok();
     if let Some(mut tally) = tallies.of(task) {
-        match &outcome {
+        match outcome {
             Ok(()) => tally.answered(took, first_item, items),
             Err(error) => tally.failed(error, items),
         }
     }
-    if outcome.is_err() {
+    if !is_well {
         tokio::time::sleep(AFTER_ERROR).await;
     }
 }

@@ -9,6 +9,7 @@ use biplane::{PlaneType, Result, TransportId};
 use serde::Serialize;
 
 use super::BenchArgs;
+use super::drive::rehearse;
 use super::format::{count, micros};
 use super::load::{Load, Until};
 use super::median::median;
@@ -90,7 +91,8 @@ async fn run_pairs(args: &BenchArgs, context: &Context, site: &mut Site, load: &
     for round in 0..ROUNDS {
         for (subject, reports) in subjects.iter_mut().zip(&mut rounds) {
             progress.say(format!("round {} of {ROUNDS}: {}", round + 1, subject.route()));
-            subject.measure(&load.warm_up(), &Arc::new(Tallies::new()?)).await?;
+            // What goes wrong now goes wrong below too, and is shown there.
+            let _ = rehearse(subject.callee(), load).await;
             reports.push(subject.measure(load, &Arc::new(Tallies::new()?)).await?);
             progress.step();
         }

@@ -32,7 +32,7 @@ mod tally;
 mod usage;
 mod worker;
 
-pub(crate) use self::drive::drive;
+pub(crate) use self::drive::{drive, rehearse};
 pub(crate) use self::ending::unless_interrupted;
 pub(crate) use self::format::{count, micros};
 pub(crate) use self::load::{Answer, Load, Until, seconds};

@@ -43,7 +43,6 @@ impl Progress {
     /// Says what is going on.
     pub(crate) fn say(&self, text: impl Into<String>) {
         self.0.set_message(text.into());
-        self.0.tick();
     }
 
     /// One step is done.
@@ -68,7 +67,7 @@ impl Progress {
                     line.push_str(&format!("  {name}{} requests/s {} items/s", rate(requests), rate(items)));
                 }
                 bar.set_message(line);
-                bar.tick();
+                bar.inc(1);
             }
         })))
     }

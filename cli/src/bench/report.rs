@@ -82,7 +82,7 @@ impl Figures {
             requests: tally.requests,
             errors,
             errors_by_kind: tally.errors.clone(),
-            first_error: tally.first_error.clone(),
+            first_error: tally.first_error.as_ref().map(ToString::to_string),
             seconds: (seconds * 1e3).round() / 1e3,
             requests_per_sec: per_second(tally.requests - errors),
             items: tally.items,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use biplane::{Error, Result};
 
+use super::drive::rehearse;
 use super::load::{Load, Until};
 use super::progress::Progress;
 use super::report::Report;
@@ -51,7 +52,7 @@ pub(super) async fn run(args: &BenchArgs, context: &Context) -> Result<Exit> {
 async fn measure(mut subject: Subject, load: &Load, context: &Context) -> Result<Report> {
     let progress = Progress::line(context.ui());
     progress.say(format!("{}  warming up", subject.route()));
-    subject.measure(&load.warm_up(), &Arc::new(Tallies::new()?)).await?;
+    rehearse(subject.callee(), load).await?;
     let tallies = Arc::new(Tallies::new()?);
     let watch = progress.watch(&subject.route().to_string(), vec![("", tallies.clone())]);
     let report = subject.measure(load, &tallies).await?;

@@ -54,7 +54,7 @@ pub(crate) struct Tally {
     pub(crate) items: u64,
     /// Failed calls by kind.
     pub(crate) errors: BTreeMap<&'static str, u64>,
-    pub(crate) first_error: Option<String>,
+    pub(crate) first_error: Option<Error>,
     /// Nanoseconds to the end of the answer, of calls that went well.
     latency: Histogram<u64>,
     /// Nanoseconds to the first item.
@@ -88,11 +88,11 @@ impl Tally {
     }
 
     /// A call failed after so many items.
-    pub(crate) fn failed(&mut self, error: &Error, items: u64) {
+    pub(crate) fn failed(&mut self, error: Error, items: u64) {
         self.requests += 1;
         self.items += items;
         *self.errors.entry(error.kind().error_type()).or_default() += 1;
-        self.first_error.get_or_insert_with(|| error.to_string());
+        self.first_error.get_or_insert(error);
     }
 
     fn add(&mut self, other: &Self) -> Result<()> {
@@ -102,7 +102,7 @@ impl Tally {
             *self.errors.entry(kind).or_default() += count;
         }
         if self.first_error.is_none() {
-            self.first_error.clone_from(&other.first_error);
+            self.first_error = other.first_error.as_ref().map(Error::duplicate);
         }
         let fails = |error| Error::unexpected("histograms that do not add up").with_source(error);
         self.latency.add(&other.latency).map_err(fails)?;
@@ -152,12 +152,12 @@ mod tests {
             let took = Duration::from_micros(task as u64 + 1);
             tallies.of(task).unwrap().answered(took, Some(took / 2), 3);
         }
-        tallies.of(5).unwrap().failed(&Error::timeout("late"), 1);
+        tallies.of(5).unwrap().failed(Error::timeout("late"), 1);
         assert_eq!(tallies.so_far(), (101, 301));
         let sum = tallies.sum().unwrap();
         assert_eq!((sum.requests, sum.items, sum.errors.get("timeout")), (101, 301, Some(&1)));
-        assert!(sum.first_error.as_deref().is_some_and(|error| error.contains("late")));
         let (latency, first) = (sum.latency(), sum.first_item());
+        assert!(sum.first_error.is_some_and(|error| error.kind() == biplane::ErrorKind::Timeout));
         assert!((49.9..=50.2).contains(&latency.p50) && (99.9..=100.1).contains(&latency.max), "{latency:?}");
         assert!(first.p99 < latency.p99);
     }

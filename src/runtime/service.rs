@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -31,6 +31,9 @@ pub struct Service {
     pub(super) direct: Option<u64>,
 }
 
+/// By instance and request transport. A cell that is being filled is a dial under way.
+type Connections = HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>;
+
 pub(super) struct Shared {
     pub(super) name: ServiceName,
     pub(super) subject: Subject,
@@ -38,8 +41,7 @@ pub(super) struct Shared {
     pub(super) balancer: Balancer,
     info: ConnectionInfo,
     watch: Mutex<Watch>,
-    /// Connections by instance and request transport.
-    connections: Mutex<HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>>,
+    connections: Mutex<Connections>,
     /// Routes by instance: selection is for new instances, not for every call.
     routes: Mutex<HashMap<u64, Arc<[Route]>>>,
     connected: AtomicU64,
@@ -234,9 +236,7 @@ impl Shared {
         metrics.entry((transport.clone(), plane)).or_insert_with(|| runtime.telemetry.plane(transport, plane)).clone()
     }
 
-    fn connections(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>> {
+    fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

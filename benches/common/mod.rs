@@ -16,7 +16,7 @@ use biplane_uds as _;
 
 /// Few samples and short ones: a run of all three benches stays under a minute. `--sample-size` and `--measurement-time`
 /// on the command line ask for more.
-pub fn criterion() -> Criterion {
+pub(crate) fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))
@@ -25,13 +25,13 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-pub fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads can be started")
 }
 
 /// A caller and a worker on one pair of planes.
-pub struct Pair {
-    pub service: Service,
+pub(crate) struct Pair {
+    pub(crate) service: Service,
     _worker: (Biplane, Vec<Serving>),
     _caller: Biplane,
     _store: TempDir,
@@ -39,7 +39,7 @@ pub struct Pair {
 
 impl Pair {
     /// `more` are settings in code, such as `("transport.tcp.pool.enabled", "false")`.
-    pub async fn new(request: &str, response: &str, more: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) async fn new(request: &str, response: &str, more: &[(&str, &str)]) -> Result<Self> {
         let store = tempfile::tempdir().expect("a temporary directory can be made");
         let discovery = if request == "mem" { "mem" } else { "file" };
         let build = || {
@@ -59,7 +59,7 @@ impl Pair {
     }
 
     /// One call: how many items came. `items` of zero asks for an echo.
-    pub async fn call(&self, items: u32, body: &Bytes) -> u32 {
+    pub(crate) async fn call(&self, items: u32, body: &Bytes) -> u32 {
         let subject = Subject::from_static("bench");
         let mut message = biplane::Message::new(body.clone());
         if items > 0 {
@@ -73,11 +73,6 @@ impl Pair {
         }
         assert_eq!(seen, items.max(1), "items of an answer");
         seen
-    }
-
-    /// So many calls at once.
-    pub async fn calls(&self, at_once: usize, body: &Bytes) {
-        futures_util::future::join_all((0..at_once).map(|_| self.call(0, body))).await;
     }
 }
 

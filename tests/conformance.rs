@@ -1,25 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every transport of this tree, and every pair of planes, against the suite. A transport is added by a line.
 
+use biplane::PlaneType;
 use biplane::conformance::{self, RegisteredHarness};
+use biplane::registry::TransportRegistration;
 use biplane::transport::{http, mem, tcp};
 use biplane_nats::testing::NatsServer;
 
 fn main() {
-    let mut harnesses: Vec<_> =
-        RegisteredHarness::every(&mem::REGISTRATIONS).map(RegisteredHarness::one_runtime).collect();
-    harnesses.extend(RegisteredHarness::every(&tcp::REGISTRATIONS).map(RegisteredHarness::over_tcp));
-    harnesses.push(RegisteredHarness::inline(http::HTTP_REQUEST).over_tcp());
-    harnesses.push(RegisteredHarness::pair(http::HTTP_REQUEST, http::HTTP_RESPONSE).over_tcp());
-    harnesses.push(RegisteredHarness::pair(http::HTTP_REQUEST, tcp::RESPONSE).over_tcp());
-    harnesses.push(RegisteredHarness::pair(tcp::REQUEST, http::HTTP_RESPONSE).over_tcp());
-    // Without a nats-server its rows are left out, which `NatsServer` says aloud; in CI that is a failure.
+    // Without a nats-server its row is left out, which `NatsServer` says aloud; in CI that is a failure.
     let nats = NatsServer::start();
-    if let Some(nats) = &nats {
-        for response in [tcp::RESPONSE, http::HTTP_RESPONSE] {
-            let pair = RegisteredHarness::pair(biplane_nats::REQUEST, response);
-            harnesses.push(pair.setting("transport.nats.server", nats.url()));
+    let mut harnesses = vec![
+        RegisteredHarness::connection(mem::CONNECTION).one_runtime(),
+        RegisteredHarness::inline(mem::REQUEST).one_runtime(),
+        RegisteredHarness::connection(tcp::CONNECTION).over_tcp(),
+        RegisteredHarness::inline(tcp::REQUEST).over_tcp(),
+        RegisteredHarness::inline(http::HTTP_REQUEST).over_tcp(),
+        // The connections of uds stand in its own package: they need a path each.
+        RegisteredHarness::inline(uds(PlaneType::Request)),
+    ];
+    for request in [mem::REQUEST, tcp::REQUEST, http::HTTP_REQUEST, uds(PlaneType::Request), biplane_nats::REQUEST] {
+        for response in [mem::RESPONSE, tcp::RESPONSE, http::HTTP_RESPONSE, uds(PlaneType::Response)] {
+            harnesses.extend(pair(request, response, nats.as_ref()));
         }
     }
     conformance::run_all(harnesses);
+}
+
+fn uds(plane: PlaneType) -> TransportRegistration {
+    let registration = biplane_uds::REGISTRATIONS.iter().find(|registration| registration.plane() == plane);
+    *registration.expect("uds registers for every plane")
+}
+
+fn pair(
+    request: TransportRegistration,
+    response: TransportRegistration,
+    nats: Option<&NatsServer>,
+) -> Option<RegisteredHarness> {
+    let harness = RegisteredHarness::pair(request, response);
+    let is = |id: &str| request.transport_id == id || response.transport_id == id;
+    Some(match request.transport_id {
+        "nats" => harness.setting("transport.nats.server", nats?.url()),
+        "tcp" | "http" => harness.over_tcp(),
+        _ => harness,
+    })
+    .map(|harness| if is("mem") { harness.one_runtime() } else { harness })
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The toolkit of transport authors.
 //!
-//! Three doors: **bytes** ([`ByteTransport`]: give `AsyncRead + AsyncWrite` for dial and accept, get connections and both
-//! planes), **messages**, and **native** (implement the traits of [`connection`](crate::connection) and
-//! [`plane`](crate::plane) yourself).
+//! Two doors: **bytes** ([`ByteTransport`]: give `AsyncRead + AsyncWrite` for dial and accept, get connections and both
+//! planes), and **native** (implement the traits of [`connection`](crate::connection) and [`plane`](crate::plane)
+//! yourself). A third one, for transports that carry whole messages, is not built yet.
 
 mod accept;
 pub mod advertise;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every transport of this tree, and every pair of planes, against the suite. A transport is added by a line.
 
+use std::process::ExitCode;
+
 use biplane::PlaneType;
 use biplane::conformance::{self, RegisteredHarness};
 use biplane::registry::TransportRegistration;
 use biplane::transport::{http, mem, tcp};
 use biplane_nats::testing::NatsServer;
 
-fn main() {
+fn main() -> ExitCode {
     // Without a nats-server its row is left out, which `NatsServer` says aloud; in CI that is a failure.
     let nats = NatsServer::start();
     let mut harnesses = vec![
@@ -24,7 +26,7 @@ fn main() {
             harnesses.extend(pair(request, response, nats.as_ref()));
         }
     }
-    conformance::run_all(harnesses);
+    conformance::run_all(harnesses)
 }
 
 fn uds(plane: PlaneType) -> TransportRegistration {

@@ -7,7 +7,9 @@
 //! use biplane::conformance::{self, RegisteredHarness};
 //! use biplane::transport::mem;
 //!
-//! conformance::run_all(RegisteredHarness::every(&mem::REGISTRATIONS).map(RegisteredHarness::one_runtime));
+//! fn main() -> std::process::ExitCode {
+//!     conformance::run_all(RegisteredHarness::every(&mem::REGISTRATIONS).map(RegisteredHarness::one_runtime))
+//! }
 //! ```
 //!
 //! Each case has a stable name, `transport::group::case`. A case outside the claims is shown as ignored, with the reason;
@@ -37,6 +39,7 @@ mod selftest;
 mod service;
 mod streams;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -47,16 +50,19 @@ pub use self::harness::{Claims, Harness, Parts, PlaneParts};
 pub use self::live::{LiveOptions, Outcome, Report, against};
 pub use self::registered::RegisteredHarness;
 
-/// Runs the suite for one harness and ends the process, with the command line and the exit code of a test program.
-pub fn run(harness: impl Harness) -> ! {
+/// Runs the suite for one harness, with the command line of a test program. What it returns is for `main` to return, so
+/// that servers which were started for the suite are dropped, and so ended, first.
+#[must_use = "the process must exit with it"]
+pub fn run(harness: impl Harness) -> ExitCode {
     run_all([harness])
 }
 
 /// Runs the suite for several harnesses. See [`run`].
-pub fn run_all<H: Harness>(harnesses: impl IntoIterator<Item = H>) -> ! {
+#[must_use = "the process must exit with it"]
+pub fn run_all<H: Harness>(harnesses: impl IntoIterator<Item = H>) -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = harnesses.into_iter().flat_map(|harness| trials(Arc::new(harness))).collect();
-    libtest_mimic::run(&arguments, trials).exit()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trials(harness: Arc<dyn Harness>) -> Vec<Trial> {

@@ -11,8 +11,8 @@ use biplane::conformance::{Claims, Harness, Parts, RegisteredHarness, run_all};
 use biplane::io::private::create_private_dir;
 use biplane_uds::REGISTRATIONS;
 
-fn main() {
-    run_all(RegisteredHarness::every(REGISTRATIONS).map(FreshPaths));
+fn main() -> std::process::ExitCode {
+    run_all(RegisteredHarness::every(REGISTRATIONS).map(FreshPaths))
 }
 
 /// Registrations are all that the suite needs, but for one thing: no path means "a socket that the system chooses", so

@@ -88,7 +88,10 @@ impl Node {
             loop {
                 match self.ask(to, request(subject, "")).await {
                     Err(error) if error.detail() == Some(&Detail::NoResponders) => break,
-                    Err(error) if error.kind() != ErrorKind::Timeout => panic!("{error:?}"),
+                    // Turned away by the endpoint itself, or lost with its subscription: not gone yet.
+                    Err(error) if !matches!(error.kind(), ErrorKind::NoService | ErrorKind::Timeout) => {
+                        panic!("{error:?}")
+                    }
                     _ => {}
                 }
             }

@@ -117,6 +117,11 @@ impl Headers {
         self.0.is_empty()
     }
 
+    /// Bytes of all names and values.
+    pub fn size(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// How many pairs there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -153,7 +158,7 @@ impl Message {
 
     /// Bytes that count against size limits and credit: body, names and values.
     pub fn size(&self) -> usize {
-        self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        self.body.len() + self.headers.size()
     }
 
     /// The body as text, or a protocol error.

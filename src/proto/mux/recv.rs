@@ -115,8 +115,7 @@ impl Mux {
         let refusal = match (&opened, &self.farewell) {
             (_, Some(farewell)) => Some(farewell.clone()),
             (Err(error), _) => Some(PeerError::from(error)),
-            (Ok(_), None) if goes_on => self.too_much(payload.len(), true).map(PeerError::from),
-            (Ok(_), None) => None,
+            (Ok((_, headers)), None) => self.too_much(headers.size() + payload.len(), goes_on).map(PeerError::from),
         };
         let (open, headers) = match (opened, refusal) {
             (Ok(opened), None) => opened,
@@ -196,6 +195,11 @@ impl Mux {
                 let headers =
                     if header.flags & HEADERS != 0 { open::decode_headers(&mut payload)? } else { Headers::new() };
                 if header.flags & MORE == 0 {
+                    if let Some(error) = self.too_much(headers.size() + payload.len(), false) {
+                        self.give_back(key, spent);
+                        self.overflow(key, false, error);
+                        return self.on_fin(header);
+                    }
                     // The common case: a whole message in one frame, which shares the read buffer's memory.
                     self.deliver(key, event(subject, Message { headers, body: payload }), spent);
                     return self.on_fin(header);
@@ -203,7 +207,7 @@ impl Mux {
                 Partial { open: None, subject, headers, body: BytesMut::new() }
             }
         };
-        let size = partial.body.len() + payload.len();
+        let size = partial.headers.size() + partial.body.len() + payload.len();
         let is_opening = partial.open.is_some();
         if let Some(error) = self.too_much(size, is_opening) {
             self.give_back(key, spent);
@@ -234,7 +238,7 @@ impl Mux {
         self.on_fin(header)
     }
 
-    /// Why an incomplete message may not grow to `size`, if so.
+    /// Why a message of `size` bytes is not taken, if so. `is_opening`: it is a request's, and incomplete.
     fn too_much(&self, size: usize, is_opening: bool) -> Option<Error> {
         let limit = self.limits.max_message;
         if size > limit {

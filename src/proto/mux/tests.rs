@@ -353,6 +353,28 @@ fn an_oversize_last_part_leaves_no_slot_behind() {
 }
 
 #[test]
+fn what_fits_into_a_frame_is_not_exempt_from_the_limit() {
+    let mut pair = Pair::new();
+    pair.a.limits.max_message = 1000;
+    pair.b.limits.max_message = 2000;
+    let (key, incoming) = pair.call(vec![1; 1000]);
+    pair.b.push(incoming.key, Message::new(vec![1; 1001])).unwrap();
+    pair.run(100);
+    assert_eq!(item(&mut pair.a, key).unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
+    pair.a.release_reader(key);
+    pair.a.limits.max_message = 9000;
+    for size in [2001, 8001] {
+        let key = pair.a.open_request(&request(), Message::new(vec![1; size]), false, Instant::now).unwrap();
+        pair.run(100);
+        assert_eq!(item(&mut pair.a, key).unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
+        pair.a.release_reader(key);
+    }
+    pair.b.release_writer(incoming.key, Unended::Close);
+    pair.run(100);
+    assert!(pair.is_empty() && pair.b.next_incoming().is_none());
+}
+
+#[test]
 fn a_stream_that_ends_within_a_message_is_no_clean_end() {
     let mut pair = Pair::new();
     let (key, incoming) = pair.call("x");

@@ -163,7 +163,7 @@ async fn garbage_gets_an_answer_and_harms_nobody() {
         (&b"NATS/1.0\r\nx-biplane-reply-to: {\r\n\r\n"[..], "-31004"),
         (b"NATS/1.0\r\nx-biplane-reply-to: none\r\nx-biplane-deadline-ms: never\r\n\r\n", "-31004"),
         (b"NATS/1.0\r\nx-biplane-reply-to: none\r\nx-biplane-header: x\r\n\r\n", "-31004"),
-        (b"NATS/1.0\r\nx-biplane-reply-to: none\r\nx-biplane-subject: %ff\r\n\r\n", "-31009"),
+        (b"NATS/1.0\r\nx-biplane-reply-to: none\r\nx-biplane-subject: %ff\r\n\r\n", "-31059"),
         (b"NATS/1.0\r\n\r\n", "-31008"),
     ] {
         let mut seen = raw.publish(&to, "back.x", headers, b"\xff\xfe");

@@ -72,7 +72,7 @@ async fn the_next_request_finds_another_link() {
         assert!(error.is_some());
         proxy.set_plan(Plan::new());
         echo(&connection, "on a fresh link").await;
-        assert_eq!(proxy.accepted(), 2);
+        assert!(proxy.accepted() >= 2);
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use biplane::{Connection, Detail, ErrorKind, Request, Subject, TransportAddress};
+use biplane::{Connection, Detail, ErrorKind, Request, Subject, Target, TransportId};
 use tokio::net::TcpListener;
 
 use crate::support::{Side, Worker, ask, drain, echo, shake_hands, until, within};
@@ -114,22 +114,19 @@ async fn an_oversize_message_is_an_error_of_its_own_stream() {
 async fn a_deadline_holds_while_the_peer_takes_no_bytes() {
     within(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = TransportAddress::tcp(listener.local_addr().unwrap().to_string());
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
         let deaf = tokio::spawn(async move { shake_hands(listener.accept().await.unwrap().0).await });
         let caller = Side::new(&[
             ("BIPLANE_WRITE_TIMEOUT", "1h"),
-            ("BIPLANE_MAX_MESSAGE_SIZE", "64MiB"),
             ("DYN_TCP_REQUEST_HEARTBEAT_INTERVAL_SECS", "3600"),
             ("DYN_TCP_REQUEST_CONNECTION_TIMEOUT_SECS", "7200"),
         ]);
-        let connection = caller.inline(&address);
-        // More than the sockets' buffers hold.
-        let mut streams: Vec<_> = (0..200)
-            .map(|_| {
-                let request = Request::new(Subject::from_static("deaf"), vec![7; 128 << 10]);
-                connection.open(request.with_timeout(Duration::from_millis(500))).unwrap()
-            })
-            .collect();
+        let transport = caller.registry.get_transport(&TransportId::TCP).unwrap();
+        let connection = transport.connect(&Target::parse(&url, |_| false).unwrap()).await.unwrap();
+        // More than the sockets' buffers hold, on one link.
+        let request = || Request::new(Subject::from_static("deaf"), vec![7; 384 << 10]);
+        let mut streams: Vec<_> =
+            (0..200).map(|_| connection.open(request().with_timeout(Duration::from_millis(500))).unwrap()).collect();
         for stream in &mut streams {
             let (seen, error) = drain(stream).await;
             assert_eq!((seen, error.unwrap().kind()), (0, ErrorKind::Timeout));

@@ -21,14 +21,14 @@ use biplane::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub type Env<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Env<'a> = &'a [(&'a str, &'a str)];
 
 /// Turns a hang into a failure; no test measures time.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("hangs")
 }
 
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let holding = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -38,14 +38,14 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The tcp transport of one runtime.
-pub struct Side {
-    pub registry: TransportRegistry,
-    pub telemetry: Telemetry,
+pub(crate) struct Side {
+    pub(crate) registry: TransportRegistry,
+    pub(crate) telemetry: Telemetry,
 }
 
 impl Side {
     /// The environment's settings, then `env`, on loopback ports that the system chooses.
-    pub fn new(env: Env<'_>) -> Self {
+    pub(crate) fn new(env: Env<'_>) -> Self {
         let process = std::env::vars().filter(|(name, _)| name.starts_with("DYN_TCP_"));
         let own = env.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let fixed = ["request.host=127.0.0.1", "request.port=0", "response.host=127.0.0.1", "response.port=0"];
@@ -62,17 +62,17 @@ impl Side {
         Self { registry: registry.bind(context), telemetry }
     }
 
-    pub fn response_plane(&self) -> Arc<dyn ResponsePlane> {
+    pub(crate) fn response_plane(&self) -> Arc<dyn ResponsePlane> {
         self.registry.get_response_client(&TransportId::TCP).unwrap()
     }
 
     /// A connection to the endpoints at `to`: answers come back on the request's link.
-    pub fn inline(&self, to: &TransportAddress) -> PlanePair {
+    pub(crate) fn inline(&self, to: &TransportAddress) -> PlanePair {
         self.pair(to, None)
     }
 
     /// The same with answers that call home.
-    pub fn calling_home(&self, to: &TransportAddress) -> PlanePair {
+    pub(crate) fn calling_home(&self, to: &TransportAddress) -> PlanePair {
         self.pair(to, Some((TransportId::TCP, self.response_plane())))
     }
 
@@ -83,17 +83,17 @@ impl Side {
     }
 
     /// The sum of a metric over its labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let page = self.telemetry.render();
         let lines = page.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
         lines.filter_map(|line| line.rsplit_once(' ')).map(|(_, value)| value.parse::<f64>().unwrap()).sum()
     }
 
-    pub fn pool_created(&self) -> f64 {
+    pub(crate) fn pool_created(&self) -> f64 {
         self.metric("tcp_pool_connections_created_total")
     }
 
-    pub fn pool_reused(&self) -> f64 {
+    pub(crate) fn pool_reused(&self) -> f64 {
         self.metric("tcp_pool_connections_reused_total")
     }
 }
@@ -114,17 +114,17 @@ impl ResponsePlanes for Planes {
 /// `echo` gives the message back; `count` gives as many items as its message says, each its number in eight bytes; `flood`
 /// gives items of 64 KiB for ever; `hang` never answers; `wait` answers once [`Worker::released`] holds a permit; `sizes`
 /// tries an item of as many bytes as its message says, then tells how that went.
-pub struct Worker {
-    pub side: Side,
-    pub address: TransportAddress,
-    pub server: Arc<dyn RequestPlaneServer>,
-    pub running: Arc<AtomicUsize>,
-    pub released: Arc<tokio::sync::Semaphore>,
+pub(crate) struct Worker {
+    pub(crate) side: Side,
+    pub(crate) address: TransportAddress,
+    pub(crate) server: Arc<dyn RequestPlaneServer>,
+    pub(crate) running: Arc<AtomicUsize>,
+    pub(crate) released: Arc<tokio::sync::Semaphore>,
     _guards: Vec<EndpointGuard>,
 }
 
 impl Worker {
-    pub async fn start(env: Env<'_>) -> Self {
+    pub(crate) async fn start(env: Env<'_>) -> Self {
         let side = Side::new(env);
         let server = side.registry.get_request_server(&TransportId::TCP).unwrap();
         let running = Arc::new(AtomicUsize::new(0));
@@ -147,7 +147,7 @@ impl Worker {
         Self { side, address, server, running, released, _guards: guards }
     }
 
-    pub fn socket(&self) -> SocketAddr {
+    pub(crate) fn socket(&self) -> SocketAddr {
         self.address.address.parse().unwrap()
     }
 }
@@ -194,18 +194,18 @@ async fn answer(name: &str, request: Request, reply: &ResponseSender, released: 
     }
 }
 
-pub fn ask(subject: &'static str, body: impl Into<biplane::Message>) -> Request {
+pub(crate) fn ask(subject: &'static str, body: impl Into<biplane::Message>) -> Request {
     Request::new(Subject::from_static(subject), body).with_timeout(Duration::from_secs(50))
 }
 
 /// Echoes `body`; panics if anything else comes back.
-pub async fn echo(connection: &dyn Connection, body: &str) {
+pub(crate) async fn echo(connection: &dyn Connection, body: &str) {
     let answer = connection.request(ask("echo", body.to_owned())).await.unwrap();
     assert_eq!(answer.text().unwrap(), body);
 }
 
 /// Everything that comes, and the error that ended it.
-pub async fn drain(stream: &mut ResponseStream) -> (u64, Option<Error>) {
+pub(crate) async fn drain(stream: &mut ResponseStream) -> (u64, Option<Error>) {
     let mut seen = 0;
     loop {
         match stream.next().await {
@@ -217,7 +217,7 @@ pub async fn drain(stream: &mut ResponseStream) -> (u64, Option<Error>) {
 }
 
 /// A peer whose prologue was exchanged and that speaks by hand from then on.
-pub async fn shake_hands(mut socket: TcpStream) -> TcpStream {
+pub(crate) async fn shake_hands(mut socket: TcpStream) -> TcpStream {
     socket.write_all(&Prologue::default().encode()).await.unwrap();
     let mut theirs = [0; prologue::LEN];
     socket.read_exact(&mut theirs).await.unwrap();
@@ -225,6 +225,6 @@ pub async fn shake_hands(mut socket: TcpStream) -> TcpStream {
     socket
 }
 
-pub async fn raw_client(address: SocketAddr) -> TcpStream {
+pub(crate) async fn raw_client(address: SocketAddr) -> TcpStream {
     shake_hands(TcpStream::connect(address).await.unwrap()).await
 }

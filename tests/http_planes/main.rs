@@ -7,5 +7,4 @@ mod control;
 mod exchange;
 mod faults;
 mod links;
-mod nginx;
 mod world;

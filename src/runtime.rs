@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "http")]
 use tokio::sync::OnceCell;
 
 pub use self::builder::Builder;
@@ -32,7 +33,7 @@ use crate::config::{Config, Setting};
 use crate::connection::Connection;
 use crate::discovery::Discovery;
 use crate::dispatch::Dispatch;
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, Result};
 use crate::layer::{Layer, Stack};
 use crate::message::{Message, Request, Subject};
 use crate::plane::Handler;
@@ -304,7 +305,8 @@ impl Inner {
         }
         let bind =
             || crate::system::SystemServer::bind(&self.config.system, self.telemetry.clone(), self.health.clone());
-        let server = self.system.get_or_try_init(bind).await.map_err(|error| error.with_phase(Phase::Listen))?;
+        let server =
+            self.system.get_or_try_init(bind).await.map_err(|error| error.with_phase(crate::error::Phase::Listen))?;
         Ok(Some(server.local_addr()))
     }
 

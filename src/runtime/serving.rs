@@ -82,6 +82,10 @@ impl<H: Handler> Serve<H> {
             .registrations()
             .iter()
             .filter(|registration| registration.plane() == PlaneType::Response)
+            // Of no use to whoever reads the record in another process.
+            .filter(|registration| {
+                registration.id() != TransportId::MEM || inner.config.discovery.backend == TransportId::MEM
+            })
             .map(|registration| TransportEndpoint {
                 address: TransportAddress::new(registration.id(), ""),
                 capabilities: registration.capabilities,

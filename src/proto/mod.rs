@@ -8,6 +8,8 @@ pub mod body;
 pub mod frame;
 #[cfg(feature = "http")]
 pub mod item_json;
+pub mod json;
+pub mod jsonrpc;
 pub mod mux;
 #[cfg(feature = "http")]
 pub mod ndjson;

@@ -14,8 +14,23 @@ use tokio::sync::Notify;
 use crate::capability::{Exchange, Sharing, TransportCapabilities};
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::{Error, PeerError, Result, Retry};
+use crate::io::messages::{self, Lines, Settings};
 use crate::message::{ControlMessage, Message, Request, RequestContext, Subject};
 use crate::stream::{Event, ResponseStream, Source};
+use crate::target::TransportId;
+
+/// Two connections that are each other's peer: JSON-RPC in memory, as [`messages`] has it. Must be called within a Tokio
+/// runtime.
+pub fn rpc_pair() -> (Arc<dyn Connection>, Arc<dyn Connection>) {
+    const LIMIT: usize = 16 << 20;
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let end = |name: &str, stream, settings| {
+        let (reader, writer) = tokio::io::split(stream);
+        let info = ConnectionInfo::new(TransportId::MEM, name, messages::CLAIMS);
+        messages::connection(Lines::new(reader, writer, LIMIT), info, settings)
+    };
+    (end("server", near, Settings::dialer(LIMIT)), end("client", far, Settings::listener(LIMIT)))
+}
 
 /// A [`Connection`] without a peer: it answers by a script and remembers what it was asked.
 ///

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The toolkit of transport authors.
 //!
-//! Two doors: **bytes** ([`ByteTransport`]: give `AsyncRead + AsyncWrite` for dial and accept, get connections and both
-//! planes), and **native** (implement the traits of [`connection`](crate::connection) and [`plane`](crate::plane)
-//! yourself). A third one, for transports that carry whole messages, is not built yet.
+//! Three doors: **bytes** ([`ByteTransport`]: give `AsyncRead + AsyncWrite` for dial and accept, get connections and both
+//! planes), **messages** ([`messages`]: give a wire of whole JSON-RPC messages, get connections) and **native** (implement
+//! the traits of [`connection`](crate::connection) and [`plane`](crate::plane) yourself).
 
 mod accept;
 pub mod advertise;
@@ -14,6 +14,7 @@ mod connection;
 mod driver;
 mod known;
 mod link;
+pub mod messages;
 #[cfg(unix)]
 pub mod private;
 mod request;

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the two halves of a link share: the requests that went out ([`Calls`]), those that came in ([`Questions`]), what
+//! nobody has received yet ([`Inbox`]) and what waits to be written.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::calls::Calls;
+use super::inbound::Inbox;
+use super::questions::Questions;
+use super::{Received, Settings};
+use crate::connection::Inbound;
+use crate::error::{Error, PeerError, Result, Retry};
+use crate::message::{ControlMessage, Message, Request, Subject};
+use crate::proto::json;
+use crate::proto::jsonrpc::{Id, Packet, ids};
+use crate::stream::{ResponseSender, ResponseStream};
+
+pub(super) struct Peer {
+    /// For people.
+    pub(super) name: String,
+    pub(super) settings: Settings,
+    state: Mutex<State>,
+    gone: watch::Sender<bool>,
+}
+
+pub(super) struct State {
+    pub(super) calls: Calls,
+    pub(super) questions: Questions,
+    pub(super) inbox: Inbox,
+    pub(super) out: Out,
+    pub(super) phase: Phase,
+    driver: Option<Waker>,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Open,
+    /// No new requests; the link ends when those in flight are over.
+    Closing,
+    /// The link ends now.
+    Cut,
+    /// It has ended, for this reason.
+    Gone(Error),
+}
+
+/// Messages that wait for the wire.
+#[derive(Default)]
+pub(super) struct Out {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    waiting: Vec<Waker>,
+}
+
+impl Out {
+    fn push(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.queue.push_back(message);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Peer {
+    pub(super) fn new(name: String, settings: Settings) -> Self {
+        Self {
+            name,
+            settings,
+            state: Mutex::new(State {
+                calls: Calls::default(),
+                questions: Questions::default(),
+                inbox: Inbox::default(),
+                out: Out::default(),
+                phase: Phase::Open,
+                driver: None,
+            }),
+            gone: watch::Sender::new(false),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request, of which `method` and `message` are as [`Packet::Request`] has them.
+    pub(super) fn open(self: &Arc<Self>, request: Request) -> Result<ResponseStream> {
+        if request.items.is_some() {
+            return Err(Error::unsupported("JSON-RPC carries one message each way, no stream of items"));
+        }
+        if request.context.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Error::deadline(0).with_retry(Retry::Safe));
+        }
+        self.check_size("a request", request.message.size())?;
+        let mut state = self.state();
+        state.check_open()?;
+        if state.calls.len() >= self.settings.max_in_flight || state.out.bytes > self.most_waiting() {
+            return Err(self.overloaded());
+        }
+        let mut message = request.message;
+        let token = ids::requested_token(&message.body);
+        let key = state.calls.begin(&request.subject, token.clone(), request.context.deadline);
+        let id = Id::number(key);
+        if token.is_some() {
+            message.body = ids::with_requested_token(&message.body, &id);
+        }
+        state.write(&Packet::Request { id, method: request.subject, message });
+        let driver = state.driver.take();
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+        Ok(ResponseStream::new(self.clone(), key))
+    }
+
+    /// Sends a notification once there is room.
+    pub(super) fn poll_notify(&self, subject: &Subject, message: &Message, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.check_size("a notification", message.size())?;
+        let mut state = self.state();
+        state.check_open()?;
+        std::task::ready!(self.poll_room(&mut state, cx));
+        state.write(&Packet::Notification { method: subject.clone(), message: message.clone() });
+        let driver = state.driver.take();
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_room(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<()> {
+        if state.out.bytes <= self.most_waiting() {
+            return Poll::Ready(());
+        }
+        state.out.waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Bytes that may wait for the wire before senders do.
+    fn most_waiting(&self) -> usize {
+        self.settings.max_message.max(1 << 20)
+    }
+
+    fn overloaded(&self) -> Error {
+        Error::overloaded(format!("{} has too much in flight to take another request", self.name))
+            .with_retry(Retry::Safe)
+    }
+
+    pub(super) fn check_size(&self, what: &str, size: usize) -> Result<()> {
+        if size > self.settings.max_message {
+            return Err(Error::too_large(what, self.settings.max_message as u64, size as u64).with_retry(Retry::Safe));
+        }
+        Ok(())
+    }
+
+    /// Runs `change` and wakes the driver if it has something to write.
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let outcome = change(&mut state);
+        let driver = (!state.out.is_empty()).then(|| state.driver.take()).flatten();
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+        outcome
+    }
+
+    /// Takes what came over the wire.
+    pub(super) fn handle(self: &Arc<Self>, received: Received) {
+        match received {
+            Received::Message(text) => match Packet::parse(&text) {
+                Ok(packet) => self.take(packet),
+                Err(bad) if self.settings.answers_garbage => self.with(|state| state.write(&bad.response())),
+                Err(bad) => {
+                    tracing::warn!(target: "biplane::messages", peer = self.name, "passed over what is no message: {}", bad.message);
+                }
+            },
+            Received::TooLarge { got, head, tail } => self.too_large(got, &head, &tail),
+        }
+    }
+
+    fn take(self: &Arc<Self>, packet: Packet) {
+        match packet {
+            Packet::Response { id, outcome } => {
+                let waker = match id.as_number() {
+                    Some(key) => self.state().calls.answer(key, outcome),
+                    None => None,
+                };
+                waker.into_iter().for_each(Waker::wake);
+            }
+            Packet::Notification { method, message } => self.notified(method, message),
+            Packet::Request { id, method, message } => {
+                let key = self.with(|state| {
+                    if state.questions.len() >= self.settings.max_in_flight || !state.inbox.has_room() {
+                        let error = PeerError::from(Error::overloaded("too many requests wait for an answer"));
+                        state.write(&Packet::Response { id, outcome: Err(error) });
+                        return None;
+                    }
+                    Some(state.questions.begin(id, &method))
+                });
+                let Some(key) = key else { return };
+                let request = Request::new(method, message);
+                let sender = ResponseSender::new(Arc::new(super::questions::Asked(self.clone())), key);
+                self.receive_later(Inbound::Request(request, sender));
+            }
+        }
+    }
+
+    fn notified(self: &Arc<Self>, method: Subject, mut message: Message) {
+        let mut state = self.state();
+        match method.as_str() {
+            ids::CANCELLED => {
+                let Some(id) = ids::cancelled(&message.body).and_then(Id::from_raw) else { return };
+                let wakers = state.questions.cancel(&id);
+                let ended = id.as_number().and_then(|key| state.calls.cancelled(key));
+                drop(state);
+                return wakers.into_iter().chain(ended).for_each(Waker::wake);
+            }
+            ids::PROGRESS => {
+                let key = ids::told_token(&message.body).and_then(Id::from_raw).and_then(|token| token.as_number());
+                if let Some((key, token)) = key.and_then(|key| Some((key, state.calls.token(key)?))) {
+                    message.body = ids::with_told_token(&message.body, &token);
+                    return self.on_call(state, key, Inbound::Notification(method, message));
+                }
+            }
+            _ => {
+                let key = ids::subscription(&message.body).and_then(Id::from_raw).and_then(|id| id.as_number());
+                if let Some(key) = key.filter(|key| state.calls.is_listening(*key)) {
+                    return self.on_call(state, key, Inbound::Notification(method, message));
+                }
+            }
+        }
+        drop(state);
+        self.receive_later(Inbound::Notification(method, message));
+    }
+
+    /// A reader that falls too far behind is cut off, since nothing but its own stream may wait for it.
+    fn on_call(&self, mut state: MutexGuard<'_, State>, key: u64, inbound: Inbound) {
+        let waker = state.calls.event(key, inbound);
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn receive_later(&self, inbound: Inbound) {
+        let mut state = self.state();
+        let closed = !matches!(state.phase, Phase::Open | Phase::Closing);
+        let (turned_down, waker) = match closed {
+            true => (Some(inbound), None),
+            false => state.inbox.put(inbound),
+        };
+        drop(state);
+        // Dropped outside the lock: a request's sender answers when it goes.
+        drop(turned_down);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn too_large(&self, got: u64, head: &Bytes, tail: &Bytes) {
+        let error = Error::too_large("a message of the peer", self.settings.max_message as u64, got);
+        let mut state = self.state();
+        match id_at_the_ends(head, tail).and_then(|id| state.calls.fail(id, error.duplicate())) {
+            Some(waker) => {
+                drop(state);
+                waker.into_iter().for_each(Waker::wake);
+            }
+            // Whose it was cannot be known, and whoever waits for it must not wait for ever.
+            None => {
+                drop(state);
+                self.end(error);
+            }
+        }
+    }
+
+    /// The link is over, and with it everything on it.
+    pub(super) fn end(&self, error: Error) {
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Gone(_)) {
+            return;
+        }
+        let mut wakers = state.calls.fail_all(&error);
+        wakers.extend(state.questions.kill_all());
+        wakers.append(&mut state.out.waiting);
+        let (unreceived, receiver) = state.inbox.close();
+        wakers.extend(receiver);
+        wakers.extend(state.driver.take());
+        state.out = Out::default();
+        state.phase = Phase::Gone(error);
+        drop(state);
+        drop(unreceived);
+        wakers.into_iter().for_each(Waker::wake);
+        self.gone.send_replace(true);
+    }
+
+    /// No new requests; the driver ends the link when those in flight are over.
+    pub(super) fn close(&self, at_once: bool) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Open | Phase::Closing if at_once => state.phase = Phase::Cut,
+            Phase::Open => state.phase = Phase::Closing,
+            _ => {}
+        }
+        let driver = state.driver.take();
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until the link is over.
+    pub(super) async fn gone(&self) {
+        // An error means that the peer itself is gone.
+        let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    /// Whom to wake when there is something to write, or the link is to end.
+    pub(super) fn register_driver(&self, cx: &Context<'_>) {
+        match &mut self.state().driver {
+            Some(driver) => driver.clone_from(cx.waker()),
+            driver => *driver = Some(cx.waker().clone()),
+        }
+    }
+
+    /// The next message for the wire.
+    pub(super) fn next_out(&self) -> Option<Bytes> {
+        let mut state = self.state();
+        let message = state.out.queue.pop_front()?;
+        state.out.bytes -= message.len();
+        let waiting = match state.out.bytes <= self.most_waiting() / 2 {
+            true => std::mem::take(&mut state.out.waiting),
+            false => Vec::new(),
+        };
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+        Some(message)
+    }
+
+    /// Whether the link ends without waiting for what is under way.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.state().phase, Phase::Cut)
+    }
+
+    /// Whether the driver is to end the link now.
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.state();
+        match state.phase {
+            Phase::Open => false,
+            Phase::Closing => state.calls.len() == 0 && state.questions.len() == 0 && state.out.is_empty(),
+            Phase::Cut | Phase::Gone(_) => true,
+        }
+    }
+
+    /// Ends the calls whose deadline has passed; the next one to look at.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let (wakers, next) = self.with(|state| {
+            let late = state.calls.late(now);
+            let wakers: Vec<Waker> = late.into_iter().filter_map(|key| state.give_up(key)).collect();
+            (wakers, state.calls.next_deadline())
+        });
+        wakers.into_iter().for_each(Waker::wake);
+        next
+    }
+}
+
+impl State {
+    pub(super) fn write(&mut self, packet: &Packet) {
+        if !matches!(self.phase, Phase::Gone(_)) {
+            self.out.push(packet.to_bytes());
+        }
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        let error = match &self.phase {
+            Phase::Open => return Ok(()),
+            Phase::Gone(error) => error.duplicate(),
+            Phase::Closing | Phase::Cut => Error::closed("the connection is closed or closing"),
+        };
+        Err(error.with_retry(Retry::Safe).with_hint("connect again"))
+    }
+
+    /// Tells the peer that nobody waits for the answer any more.
+    pub(super) fn tell_cancelled(&mut self, key: u64, reason: &str) {
+        let params = ids::cancel(&Id::number(key), reason);
+        let method = Subject::from_static(ids::CANCELLED);
+        self.write(&Packet::Notification { method, message: Message::new(params) });
+    }
+
+    fn give_up(&mut self, key: u64) -> Option<Waker> {
+        if self.calls.can_be_cancelled(key) {
+            self.tell_cancelled(key, "the deadline passed");
+        }
+        self.calls.fail(key, Error::deadline(0)).flatten()
+    }
+
+    /// The caller's control message for one of its calls.
+    pub(super) fn control(&mut self, key: u64, message: ControlMessage) -> Option<Waker> {
+        if message != ControlMessage::Kill || !self.calls.can_be_cancelled(key) {
+            return None;
+        }
+        self.tell_cancelled(key, "the caller gave up");
+        self.calls.fail(key, Error::cancelled("the request was given up")).flatten()
+    }
+}
+
+/// The id of a response of which only the ends are there. Servers write it first or last.
+fn id_at_the_ends(head: &Bytes, tail: &Bytes) -> Option<u64> {
+    let mut members = json::members(head);
+    let first = members.find(|(key, _)| *key == b"id").and_then(|(_, value)| number(value));
+    first.or_else(|| {
+        let tail = std::str::from_utf8(tail).ok().or_else(|| {
+            // The cut may be within a character.
+            (1..4).find_map(|skip| std::str::from_utf8(tail.get(skip..)?).ok())
+        })?;
+        let (_, behind) = tail.trim_end().strip_suffix('}')?.rsplit_once("\"id\"")?;
+        number(behind.trim_start().strip_prefix(':')?.trim().as_bytes())
+    })
+}
+
+fn number(raw: &[u8]) -> Option<u64> {
+    std::str::from_utf8(raw).ok()?.parse().ok()
+}

@@ -30,7 +30,7 @@ pub use self::builder::Builder;
 pub use self::service::{Service, ServiceStats};
 pub use self::serving::{Serve, Serving};
 use crate::config::{Config, Setting};
-use crate::connection::Connection;
+use crate::connection::{Connection, Listener};
 use crate::discovery::Discovery;
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
@@ -172,6 +172,23 @@ impl Biplane {
             }
         }
         Err(unsupported.unwrap_or_else(|| Error::no_transport(format!("nothing connects to {target}"))))
+    }
+
+    /// Listens at a URL, with the transport that [`Biplane::connect`] would dial it with.
+    pub async fn listen(&self, url: &str) -> Result<Box<dyn Listener>> {
+        let inner = &self.0;
+        inner.check_open()?;
+        let target = self.target(url)?;
+        let selection = inner.select_connection(&target, Default::default());
+        selection.require()?;
+        let mut unsupported = None;
+        for candidate in selection.able() {
+            match inner.registry.get_transport(&candidate.id)?.listen(&target).await {
+                Err(error) if error.kind() == crate::ErrorKind::Unsupported => unsupported = Some(error),
+                listening => return listening,
+            }
+        }
+        Err(unsupported.unwrap_or_else(|| Error::no_transport(format!("nothing listens at {target}"))))
     }
 
     /// Reads a URL; a prefix `id+` counts if the id is registered.

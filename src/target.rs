@@ -132,11 +132,16 @@ impl fmt::Debug for TransportId {
     }
 }
 
+/// Schemes whose rest is no URL: a command line, a service name.
+const OPAQUE: [&str; 2] = ["stdio", "rpc"];
+
 /// Where a caller wants to go: a URL, the transport if the URL names one (`acme+https://…`), and a session to stay with.
 #[derive(Clone, Debug)]
 pub struct Target {
     transport: Option<TransportId>,
     url: Url,
+    /// What stands behind the scheme's colon, as it was given.
+    rest: Box<str>,
     session: Option<SessionId>,
 }
 
@@ -149,16 +154,21 @@ impl Target {
             Some((id, _)) => (Some(id.parse()?), &text[id.len() + 1..]),
             None => (None, text),
         };
-        let url = Url::parse(rest).map_err(|error| {
+        let (scheme, behind) = rest.split_once(':').unwrap_or((rest, ""));
+        // A command line and a service name are no part of a URL's grammar, whatever they look like.
+        let is_opaque = OPAQUE.iter().any(|opaque| scheme.eq_ignore_ascii_case(opaque));
+        let url = if is_opaque { format!("{scheme}:") } else { rest.to_owned() };
+        let url = Url::parse(&url).map_err(|error| {
             Error::config(format!("{text:?} is no URL ({error})"))
                 .with_hint("write scheme://host:port/subject, or a service name without a colon")
         })?;
-        Ok(Self { transport, url, session: None })
+        Ok(Self { transport, url, rest: behind.into(), session: None })
     }
 
     /// The target that an already parsed URL names.
     pub fn from_url(url: Url) -> Self {
-        Self { transport: None, url, session: None }
+        let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest).into();
+        Self { transport: None, url, rest, session: None }
     }
 
     /// Insists on a transport.
@@ -183,7 +193,12 @@ impl Target {
         self.url.scheme()
     }
 
-    /// The URL, without a transport prefix.
+    /// What stands behind the scheme's colon, as it was given: the command line of `stdio:`, the service of `rpc:`.
+    pub fn rest(&self) -> &str {
+        &self.rest
+    }
+
+    /// The URL, without a transport prefix. Of `stdio:` and `rpc:` the scheme alone: the rest is [`Target::rest`].
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -225,6 +240,9 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(transport) = &self.transport {
             write!(f, "{transport}+")?;
+        }
+        if OPAQUE.contains(&self.url.scheme()) {
+            return write!(f, "{}:{}", self.url.scheme(), self.rest);
         }
         if self.url.username().is_empty() && self.url.password().is_none() {
             return write!(f, "{}", self.url);
@@ -348,6 +366,14 @@ mod tests {
         for bad in ["", "a.b.c.d", "a..b", "tcp:x", "ä"] {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_command_line_stays_as_it_was_given() {
+        let target = Target::parse(r#"stdio:npx -y "@a/b c" --x=%41?#z"#, |_| false).unwrap();
+        assert_eq!((target.scheme(), target.rest()), ("stdio", r#"npx -y "@a/b c" --x=%41?#z"#));
+        assert_eq!(target.to_string(), r#"stdio:npx -y "@a/b c" --x=%41?#z"#);
+        assert_eq!(Target::parse("tcp://h:1/x", |_| false).unwrap().rest(), "//h:1/x");
     }
 
     #[test]

@@ -13,6 +13,10 @@ use bytes::Bytes;
 
 use crate::target::TransportId;
 
+mod tls;
+
+pub use tls::TlsReason;
+
 /// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -136,6 +140,11 @@ pub enum Detail {
         theirs: u32,
         /// Ours.
         ours: u32,
+    },
+    /// There is no TLS session.
+    Tls {
+        /// Why not.
+        reason: TlsReason,
     },
     /// Nobody listens on the subject.
     NoResponders,

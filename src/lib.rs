@@ -66,6 +66,7 @@
 //! | `mem` | yes | every plane within one process, the reference |
 //! | `tcp` | yes | connections, both planes over multiplexed TCP links |
 //! | `http` | yes | both planes and requests by URL over HTTP/1.1 and HTTP/2; the system server |
+//! | `tls` | yes | TLS on rustls, for `https:`, `wss:` and the tcp planes |
 //! | `conformance` | no | `biplane::conformance`: the suite and its fault proxy |
 //!
 //! Other transports are crates of their own, such as `biplane-nats` and `biplane-uds`. A program that wants one says
@@ -101,7 +102,7 @@ pub mod transport;
 
 pub use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
 pub use crate::dispatch::{Dispatch, DispatchLimits, Running, launch};
-pub use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry};
+pub use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry, TlsReason};
 pub use crate::message::{
     ControlMessage, Headers, Message, Request, RequestContext, RequestId, SessionId, Subject, TraceContext,
 };

@@ -14,6 +14,7 @@ pub fn variables() -> &'static [EnvVar] {
 pub(super) const CONFIG_FILE: &str = "BIPLANE_CONFIG";
 
 const PORT: EnvKind = EnvKind::Port;
+const TLS_VERSION: EnvKind = EnvKind::OneOf(&["1.3", "1.2"]);
 const LINKS: EnvKind = EnvKind::Int { min: 1, max: 100_000 };
 const IDLE_LINKS: EnvKind = EnvKind::Int { min: 0, max: 100_000 };
 
@@ -81,6 +82,20 @@ pub(super) const VARIABLES: &[EnvVar] = &[
         "A link is replaced after this, less a jitter of up to a tenth."),
     EnvVar::new("DYN_TCP_POOL_KEEPALIVE_SECS", "transport.tcp.pool.keepalive", EnvKind::Seconds, "60",
         "An idle link is pinged this often."),
+    EnvVar::new("DYN_TCP_TLS_CERT_PATH", "transport.tcp.tls.cert", EnvKind::Path, "",
+        "The certificate of our TCP listeners: PEM, with the chain below the root. As soon as one file of `DYN_TCP_TLS_*` is named, every TCP link is TLS, both ways."),
+    EnvVar::new("DYN_TCP_TLS_KEY_PATH", "transport.tcp.tls.key", EnvKind::Path, "",
+        "Its private key: PEM, not encrypted."),
+    EnvVar::new("DYN_TCP_TLS_CA_CERT_PATH", "transport.tcp.tls.ca", EnvKind::Path, "",
+        "Whom our TCP dialers believe: PEM, one or more authorities. Unset: `tls.ca`, else the system's."),
+    EnvVar::new("DYN_TCP_TLS_SERVER_NAME", "transport.tcp.tls.server_name", EnvKind::Host, "",
+        "The name that a listener's certificate must have, in place of the host that is dialled."),
+    EnvVar::new("DYN_TCP_TLS_CLIENT_CERT_PATH", "transport.tcp.tls.client_cert", EnvKind::Path, "",
+        "Our TCP dialers' own certificate, for listeners that want one."),
+    EnvVar::new("DYN_TCP_TLS_CLIENT_KEY_PATH", "transport.tcp.tls.client_key", EnvKind::Path, "",
+        "Its private key: PEM, not encrypted."),
+    EnvVar::new("DYN_TCP_TLS_CLIENT_CA_CERT_PATH", "transport.tcp.tls.client_ca", EnvKind::Path, "",
+        "Whom our TCP listeners believe: with it, a dialer without a certificate of these authorities is refused."),
 
     EnvVar::new("DYN_HTTP_RPC_HOST", "transport.http.request.host", EnvKind::Host, "0.0.0.0",
         "Where the HTTP request server listens."),
@@ -120,6 +135,36 @@ pub(super) const FILE_KEYS: &[EnvVar] = &[
         "16384",
         "Handlers at once, for each endpoint; one more request is refused as overload.",
     ),
+    key(
+        "tls.ca",
+        EnvKind::Path,
+        "",
+        "Whom `https:` and `wss:` dialers believe: PEM, one or more authorities. Unset: the system's.",
+    ),
+    key(
+        "tls.cert",
+        EnvKind::Path,
+        "",
+        "The certificate of `https:` and `wss:` listeners: PEM, with the chain below the root.",
+    ),
+    key("tls.key", EnvKind::Path, "", "Its private key: PEM, not encrypted."),
+    key("tls.client_ca", EnvKind::Path, "", "With it, a client without a certificate of these authorities is refused."),
+    key("tls.client_cert", EnvKind::Path, "", "Our dialers' own certificate, for servers that want one."),
+    key("tls.client_key", EnvKind::Path, "", "Its private key: PEM, not encrypted."),
+    key(
+        "tls.server_name",
+        EnvKind::Host,
+        "",
+        "The name that a server's certificate must have, in place of the URL's host.",
+    ),
+    key("tls.min_version", TLS_VERSION, "1.3", "The oldest version of TLS that is spoken, by dialers and listeners."),
+    key(
+        "transport.tcp.tls.enabled",
+        EnvKind::Bool,
+        "",
+        "TLS on every TCP link, or on none. Unset: on as soon as a file of `DYN_TCP_TLS_*` is named; what is not named there is taken from `[tls]`.",
+    ),
+    key("transport.tcp.tls.min_version", TLS_VERSION, "", "As `tls.min_version`, for TCP links."),
     key("discovery.lease", EnvKind::Duration, "10s", "A record that was not renewed for this long is dead."),
     key("transport.http.pool.enabled", EnvKind::Bool, "true", "Whether HTTP links are kept and shared."),
     key("transport.http.pool.max_per_target", LINKS, "100", "Links to one origin; a hard limit."),

@@ -27,6 +27,7 @@ mod load;
 mod problem;
 mod raw;
 mod sections;
+mod tls;
 pub mod units;
 
 pub use document::document;
@@ -34,6 +35,7 @@ pub use env::variables;
 pub use kind::{EnvKind, EnvVar};
 pub use load::{Inputs, Loaded, Setting, Source, load};
 pub use sections::Sections;
+pub use tls::{TlsConfig, TlsKey, TlsSection, TlsVersion};
 
 /// The effective configuration of one runtime.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub struct Config {
     pub tcp: TcpConfig,
     /// The http planes.
     pub http: HttpConfig,
+    /// TLS for URLs whose scheme says so: `https:`, `wss:`.
+    pub tls: TlsConfig,
     /// Sections of transports that the core does not know, by id.
     pub plugins: Sections,
 }
@@ -198,6 +202,8 @@ pub struct TcpConfig {
     pub response: Bind,
     /// `DYN_TCP_POOL_*`
     pub pool: PoolConfig,
+    /// `DYN_TCP_TLS_*`; without it links are in clear text, with it none is.
+    pub tls: Option<TlsConfig>,
 }
 
 /// `[transport.http]`

@@ -9,6 +9,7 @@ use std::time::Duration;
 use config::{ConfigError, Value};
 use serde::Deserialize;
 
+use crate::config::tls::{self, RawTls};
 use crate::config::units::{deserialize_duration, deserialize_optional_duration, format_duration};
 use crate::config::{
     Balance, Bind, Config, DiscoveryConfig, HttpConfig, HttpVersion, Limits, PoolConfig, Port, StreamFormat,
@@ -31,6 +32,8 @@ struct Raw {
     limits: RawLimits,
     discovery: RawDiscovery,
     system: RawSystem,
+    #[serde(default)]
+    tls: RawTls,
     transport: BTreeMap<String, Value>,
 }
 
@@ -78,6 +81,8 @@ struct RawTcp {
     connection_timeout: Duration,
     response: RawBind,
     pool: RawPool,
+    #[serde(default)]
+    tls: RawTls,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +143,8 @@ pub(super) fn parse(
         Bind { host: raw.host, port }
     };
 
+    let tls = raw.tls.into_common();
+
     let config = Config {
         request_planes: raw.request_planes,
         strict: raw.strict,
@@ -161,6 +168,7 @@ pub(super) fn parse(
             connection_timeout: tcp.connection_timeout,
             response: bind(tcp.response, "transport.tcp.response.port"),
             pool: tcp.pool.into(),
+            tls: tcp.tls.into_tcp(&tls),
         },
         http: HttpConfig {
             request: bind(http.request, "transport.http.request.port"),
@@ -173,6 +181,7 @@ pub(super) fn parse(
             version: http.version,
             pool: http.pool.into(),
         },
+        tls,
         plugins: raw.transport.into(),
     };
     let conflicts = conflicts(&config);
@@ -197,6 +206,9 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
             keys: ["transport.tcp.connection_timeout", "transport.tcp.heartbeat_interval"],
             expected: format!("longer than the heartbeat, which comes every {}", format_duration(heartbeat)),
         });
+    }
+    for tls in [Some(&config.tls), config.tcp.tls.as_ref()].into_iter().flatten() {
+        conflicts.extend(tls::halves(tls).into_iter().map(|(keys, expected)| Conflict { keys, expected }));
     }
     if config.advertise_host.as_deref().is_some_and(is_unspecified) {
         conflicts.push(Conflict {

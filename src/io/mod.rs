@@ -19,6 +19,8 @@ pub mod messages;
 pub mod private;
 mod request;
 mod response;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;

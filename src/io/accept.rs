@@ -128,7 +128,10 @@ impl Drop for Place {
 
 async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Reception, accepted: &Accepted) {
     let service = reception.service();
-    let starting = links.start(io, Role::Acceptor, peer.clone(), service.clone(), usize::MAX);
+    let starting = async {
+        let io = links.transport.secure(io).await?;
+        links.start(io, Role::Acceptor, peer.clone(), service.clone(), usize::MAX).await
+    };
     let link = match tokio::time::timeout(links.settings.connect_timeout, starting).await {
         Ok(Ok(link)) => link,
         Ok(Err(error)) => return tracing::debug!(target: "biplane::link", peer, "handshake failed: {error}"),
@@ -141,8 +144,9 @@ async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Re
 }
 
 /// Says why, so that the dialer's error tells what to do: in a GOAWAY, and to each request that crossed it.
-async fn turn_away(links: &Links, mut io: BoxedBytes, limit: usize) {
+async fn turn_away(links: &Links, io: BoxedBytes, limit: usize) {
     let farewell = async {
+        let mut io = links.transport.secure(io).await.ok()?;
         let (theirs, mut input) = shake_hands(&mut io, &links.settings.prologue).await.ok()?;
         let error = Error::overloaded(format!("this listener serves {limit} links already"))
             .with_detail(Detail::ConnectionLimit { limit: limit as u64 })

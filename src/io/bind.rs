@@ -18,7 +18,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens on `bind`. A [`Port::Default`] that is taken gives way to one that the system chooses; a [`Port::Set`] that is
 /// taken is an error. `variable` names the setting for the hint, such as `DYN_HTTP_RPC_PORT`. Who listens for other hosts
-/// is told so in the log, with the setting that keeps it local: planes have no TLS.
+/// is told so in the log, with the setting that keeps it local.
 ///
 /// Errors are of kind `Config` where the setting can be changed to mend it, else `Unexpected`. Cancel-safe.
 pub async fn bind_tcp(bind: &Bind, variable: &'static str) -> Result<TcpListener> {
@@ -27,6 +27,11 @@ pub async fn bind_tcp(bind: &Bind, variable: &'static str) -> Result<TcpListener
         tracing::warn!(target: "biplane::bind", "{warning}");
     }
     Ok(listener)
+}
+
+/// As [`bind_tcp`], for a listener with TLS, which needs no warning.
+pub async fn bind_guarded(bind: &Bind, variable: &'static str) -> Result<TcpListener> {
+    bind_or_give_way(bind, variable).await
 }
 
 async fn bind_or_give_way(bind: &Bind, variable: &'static str) -> Result<TcpListener> {

@@ -46,6 +46,12 @@ pub trait ByteTransport: Debug + Send + Sync + 'static {
 
     /// Listens. Errors are of kind `Config` where a setting can mend it.
     async fn bind(&self, door: Door<'_>) -> Result<Box<dyn ByteListener>>;
+
+    /// What an accepted link needs before its first byte, such as a TLS handshake. Runs beside the accept loop; the caller
+    /// bounds the time. Errors concern this link alone.
+    async fn secure(&self, accepted: BoxedBytes) -> Result<BoxedBytes> {
+        Ok(accepted)
+    }
 }
 
 /// What to listen for.
@@ -204,7 +210,11 @@ fn pool_metrics(
 
 /// Sends our prologue, reads the peer's. What was read behind it is the link's first input.
 pub(super) async fn shake_hands(io: &mut BoxedBytes, ours: &Prologue) -> Result<(Prologue, BytesMut)> {
-    let lost = |error| Error::connect("the link was lost in its handshake").with_source(error);
+    let lost = |error: std::io::Error| match error.downcast::<Error>() {
+        // The stream knows better than we: a TLS peer said why.
+        Ok(told) => told,
+        Err(error) => Error::connect("the link was lost in its handshake").with_source(error),
+    };
     io.write_all(&ours.encode()).await.map_err(lost)?;
     io.flush().await.map_err(lost)?;
     let mut input = BytesMut::with_capacity(4096);

@@ -10,7 +10,7 @@
 
 use bytes::{Buf, BufMut};
 
-use crate::error::{Detail, Error, Result};
+use crate::error::{Detail, Error, Result, TlsReason};
 
 /// Bytes of a prologue.
 pub const LEN: usize = 24;
@@ -91,6 +91,12 @@ impl Prologue {
 /// Judges the beginning of a prologue: who speaks, and which version. Bytes that are missing are no fault.
 pub fn recognise(bytes: &[u8]) -> Result<()> {
     let magic = bytes.get(..MAGIC.len()).unwrap_or(bytes);
+    // A TLS alert or handshake record (RFC 8446, section 5.1).
+    if let [0x15 | 0x16, 0x03, ..] = magic {
+        return Err(Error::protocol("the peer speaks TLS, this end does not")
+            .with_detail(Detail::Tls { reason: TlsReason::NotTls })
+            .with_hint("set DYN_TCP_TLS_CA_CERT_PATH where the link is dialled, DYN_TCP_TLS_CERT_PATH and _KEY_PATH where it is accepted"));
+    }
     if !MAGIC.starts_with(magic) {
         return Err(Error::protocol(format!(
             "the peer is no Biplane link: it began with {:?}",

@@ -4,3 +4,4 @@
 mod certs;
 mod files;
 mod sessions;
+mod tcp;

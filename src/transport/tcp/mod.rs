@@ -2,7 +2,7 @@
 //! `tcp`: connections, the request plane and the call-home response plane over TCP.
 //!
 //! All three are the mux of `docs/wire.md` through the byte door of [`io`](crate::io); what is TCP's own stands here: how to
-//! dial, how to listen, which socket options.
+//! dial, how to listen, which socket options, and TLS where `DYN_TCP_TLS_*` says so.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::config::{Bind, Config, Port};
 use crate::connection::Transport;
 use crate::error::{Error, Result};
 use crate::io::advertise::advertised_host;
-use crate::io::bind::bind_tcp;
+use crate::io::bind::{bind_guarded, bind_tcp};
 use crate::io::{
     BoxedBytes, ByteListener, ByteTransport, Door, Links, MuxLink, MuxRequestClient, MuxRequestServer, MuxResponsePlane,
 };
@@ -27,6 +27,16 @@ use crate::pool::Pool;
 use crate::registry::{BuildContext, TransportRegistration};
 use crate::target::{Target, TransportId};
 use crate::telemetry::PoolFamily;
+
+#[cfg(not(feature = "tls"))]
+mod clear_text;
+#[cfg(feature = "tls")]
+mod security;
+
+#[cfg(not(feature = "tls"))]
+use clear_text::Security;
+#[cfg(feature = "tls")]
+use security::Security;
 
 /// Sends requests over TCP.
 pub type TcpRequestClient = MuxRequestClient;
@@ -80,12 +90,14 @@ fn build_response_plane(context: &BuildContext) -> Result<Arc<dyn ResponsePlane>
 }
 
 fn links(context: &BuildContext) -> Links {
-    Links::new(Tcp { config: context.config().clone() }, context.config())
+    let config = context.config();
+    Links::new(Tcp { config: config.clone(), security: Security::new(config.tcp.tls.as_ref()) }, config)
 }
 
 #[derive(Debug)]
 struct Tcp {
     config: Arc<Config>,
+    security: Security,
 }
 
 #[async_trait]
@@ -111,7 +123,7 @@ impl ByteTransport for Tcp {
         })?;
         tune(&stream, &self.config)
             .map_err(|error| Error::connect("the socket was lost at once").with_source(error))?;
-        Ok(Box::new(stream))
+        self.security.dialled(stream, address).await
     }
 
     async fn bind(&self, door: Door<'_>) -> Result<Box<dyn ByteListener>> {
@@ -120,13 +132,20 @@ impl ByteTransport for Tcp {
             Door::Responses => (self.config.tcp.response.clone(), "DYN_TCP_RESPONSE_STREAM_PORT"),
             Door::At(address) => (parse(address)?, "the URL's port"),
         };
-        let listener = bind_tcp(&bind, variable).await?;
+        let listener = match self.security.prepare_to_accept()? {
+            true => bind_guarded(&bind, variable).await?,
+            false => bind_tcp(&bind, variable).await?,
+        };
         let port = listener
             .local_addr()
             .map_err(|error| Error::unexpected("the listener has no address").with_source(error))?
             .port();
         let host = advertised_host(&self.config, &bind.host);
         Ok(Box::new(Listening { listener, address: format!("{host}:{port}"), config: self.config.clone() }))
+    }
+
+    async fn secure(&self, accepted: BoxedBytes) -> Result<BoxedBytes> {
+        self.security.accepted(accepted).await
     }
 }
 

@@ -17,6 +17,8 @@ mod link;
 pub mod messages;
 #[cfg(unix)]
 pub mod private;
+#[cfg(all(unix, feature = "stdio"))]
+pub mod process;
 mod request;
 mod response;
 

@@ -21,6 +21,10 @@ pub mod private;
 pub mod process;
 mod request;
 mod response;
+#[cfg(unix)]
+pub mod socket_file;
+#[cfg(any(feature = "tcp", feature = "lines"))]
+pub(crate) mod tune;
 
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;

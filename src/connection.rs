@@ -114,6 +114,13 @@ pub trait Transport: Send + Sync + 'static {
     async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
         Err(Error::unsupported(format!("this transport does not listen (asked for {target})")))
     }
+
+    /// Ends what the transport keeps beside its connections: programs that it started. Called when the runtime is shut
+    /// down. Closing twice is fine.
+    async fn close(&self, grace: Duration) -> Result<()> {
+        let _ = grace;
+        Ok(())
+    }
 }
 
 /// Accepts connections of one transport.

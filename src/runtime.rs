@@ -255,7 +255,8 @@ impl Biplane {
             let closed = match made {
                 Made::Request(plane) => plane.server.close(left()).await,
                 Made::Response(plane) => plane.close(left()).await,
-                Made::Connection(_) | Made::Discovery(_) => Ok(()),
+                Made::Connection(transport) => transport.close(left()).await,
+                Made::Discovery(_) => Ok(()),
             };
             if let Err(error) = closed {
                 tracing::warn!(target: "biplane::runtime", "closing {}: {error}", registration.transport_id);

@@ -17,10 +17,16 @@ mod link;
 pub mod messages;
 #[cfg(unix)]
 pub mod private;
+#[cfg(all(unix, feature = "stdio"))]
+pub mod process;
 mod request;
 mod response;
+#[cfg(unix)]
+pub mod socket_file;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "tcp", feature = "lines"))]
+pub(crate) mod tune;
 
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;

@@ -6,6 +6,8 @@
 //! yourself). A third one, for transports that carry whole messages, is not built yet.
 
 mod accept;
+#[cfg(feature = "http")]
+pub mod admission;
 pub mod advertise;
 pub mod bind;
 pub mod buffer;

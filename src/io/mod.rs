@@ -16,14 +16,17 @@ mod connection;
 mod driver;
 mod known;
 mod link;
+mod principal;
 #[cfg(unix)]
 pub mod private;
 mod request;
 mod response;
+pub mod sessions;
 
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;
 pub use driver::ByteStream;
 pub use link::{MuxLink, NoService, Service};
+pub use principal::{PRINCIPAL, Principal};
 pub use request::{MuxRequestClient, MuxRequestServer};
 pub use response::MuxResponsePlane;

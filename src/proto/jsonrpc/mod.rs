@@ -128,7 +128,9 @@ impl Packet {
         json::check(text).map_err(|fault| refuse(PARSE_ERROR, format!("the message is no JSON: {fault}")))?;
         match text.trim_ascii_start().first() {
             Some(b'{') => {}
-            Some(b'[') => return Err(refuse(INVALID_REQUEST, "a batch is not taken here: send one message".to_owned())),
+            Some(b'[') => {
+                return Err(refuse(INVALID_REQUEST, "a batch is not taken here: send one message".to_owned()));
+            }
             _ => return Err(refuse(INVALID_REQUEST, "a message is a JSON object".to_owned())),
         }
         let envelope = Envelope::read(text).map_err(|message| refuse(INVALID_REQUEST, message))?;
@@ -332,7 +334,10 @@ mod tests {
         assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#), Err((INVALID_REQUEST, None)));
         assert_eq!(code(r#"{"jsonrpc":"2.0","id":3,"id":4,"method":"x"}"#), Err((INVALID_REQUEST, None)));
         assert_eq!(code(r#"{"jsonrpc":"2.0","id":3}"#), Err((INVALID_REQUEST, Some("3".to_owned()))));
-        assert_eq!(code(r#"{"jsonrpc":"2.0","id":3,"method":"x","params":1}"#), Err((INVALID_REQUEST, Some("3".to_owned()))));
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":3,"method":"x","params":1}"#),
+            Err((INVALID_REQUEST, Some("3".to_owned())))
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! the traits of [`connection`](crate::connection) and [`plane`](crate::plane) yourself).
 
 mod accept;
+#[cfg(feature = "http")]
+pub mod admission;
 pub mod advertise;
 pub mod bind;
 pub mod buffer;
@@ -15,12 +17,14 @@ mod driver;
 mod known;
 mod link;
 pub mod messages;
+mod principal;
 #[cfg(unix)]
 pub mod private;
 #[cfg(all(unix, feature = "stdio"))]
 pub mod process;
 mod request;
 mod response;
+pub mod sessions;
 #[cfg(unix)]
 pub mod socket_file;
 #[cfg(feature = "tls")]
@@ -32,5 +36,6 @@ pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Lin
 pub use connection::MuxTransport;
 pub use driver::ByteStream;
 pub use link::{MuxLink, NoService, Service};
+pub use principal::{PRINCIPAL, Principal};
 pub use request::{MuxRequestClient, MuxRequestServer};
 pub use response::MuxResponsePlane;

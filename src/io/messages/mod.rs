@@ -13,7 +13,7 @@
 //!    a connection sees its own.
 //! 4. Cancel is drop. `notifications/cancelled` is written when a stream is dropped, and read as
 //!    [`ResponseSender::stopped`](crate::ResponseSender::stopped); it never surfaces as a message.
-//! 5. [`PRINCIPAL`] says who authenticated, on messages that a listener received; [`MEMBERS`](crate::proto::jsonrpc::MEMBERS)
+//! 5. [`PRINCIPAL`](crate::io::PRINCIPAL) says who authenticated, on messages that a listener received; [`MEMBERS`](crate::proto::jsonrpc::MEMBERS)
 //!    are members of the envelope that nobody here knows.
 //!
 //! Sources: JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28, *Base protocol*.
@@ -38,9 +38,6 @@ mod questions;
 mod tests;
 
 pub use lines::Lines;
-
-/// The header of an inbound message that names who sent it, where the listener authenticates. Set by listeners alone.
-pub const PRINCIPAL: &str = "biplane-principal";
 
 /// What a connection over messages can do.
 pub const CLAIMS: TransportCapabilities = TransportCapabilities {

@@ -11,6 +11,8 @@ pub mod frame;
 pub mod item_json;
 pub mod json;
 pub mod jsonrpc;
+#[cfg(feature = "http")]
+pub mod mcp;
 pub mod mux;
 #[cfg(feature = "http")]
 pub mod ndjson;

@@ -23,6 +23,7 @@ mod listening;
 mod live;
 mod names;
 mod place;
+mod reach;
 mod refusal;
 mod reply;
 mod request_client;
@@ -30,6 +31,7 @@ mod request_server;
 mod response_client;
 mod response_server;
 mod sniff;
+mod speech;
 mod tasks;
 
 use std::sync::Arc;

@@ -37,6 +37,9 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
+// For transports whose messages are no wire.
+#[cfg(feature = "http")]
+pub(crate) use inbound::Inbox;
 pub use lines::Lines;
 
 /// The header of an inbound message that names who sent it, where the listener authenticates. Set by listeners alone.

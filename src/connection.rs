@@ -110,6 +110,12 @@ pub trait Transport: Send + Sync + 'static {
     /// Cancel-safe: dropping the future leaves neither link nor task behind.
     async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>>;
 
+    /// Finds out who is there, where the transport can meet peers of several kinds, and says so to a person. Sends no more
+    /// than that takes.
+    async fn probe(&self, target: &Target) -> Result<String> {
+        Err(Error::unsupported(format!("this transport has nothing to find out (asked for {target})")))
+    }
+
     /// Listens.
     async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
         Err(Error::unsupported(format!("this transport does not listen (asked for {target})")))

@@ -37,6 +37,9 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
+// For transports whose messages are no wire.
+#[cfg(feature = "http")]
+pub(crate) use inbound::Inbox;
 pub use lines::Lines;
 
 /// What a connection over messages can do.

@@ -17,9 +17,9 @@ use super::answer::Answer;
 use super::listen::listen;
 use super::question::Questions;
 use super::wire::{self, Verb};
-use crate::capability::{Exchange, Sharing, TransportCapabilities};
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::{Error, ErrorKind, PeerError, Phase, Result, Retry};
+use crate::io::messages::CLAIMS;
 use crate::message::{Headers, Message, Request, SessionId, Subject};
 use crate::proto::json;
 use crate::proto::jsonrpc::{Id, Packet};
@@ -27,15 +27,6 @@ use crate::runtime::Service;
 use crate::stream::roster::{Beginning, Roster, Terms};
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::TransportId;
-
-/// What such a connection claims.
-const CLAIMS: TransportCapabilities = TransportCapabilities {
-    exchange: Exchange::Unary,
-    sharing: Sharing::Any,
-    persistent_connections: true,
-    server_push: true,
-    ..TransportCapabilities::UNARY
-};
 
 /// Messages that the server sent unasked and nobody has received yet.
 const MAX_INBOUND: usize = 256;

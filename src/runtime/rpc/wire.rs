@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, PeerError, Retry};
+use crate::io::messages::PRINCIPAL;
 use crate::message::{Headers, Message, SessionId};
 
 /// What a request is for; absent, it carries a message.
@@ -12,8 +13,8 @@ pub(super) const VERB: &str = "x-biplane-verb";
 /// The session that a request belongs to; absent, to none. On an item of the answer to `initialize`, the one that was opened.
 pub(super) const SESSION: &str = "x-biplane-session";
 
-/// Headers that cross the planes beside our own: who asks, and what HTTP mirrors of a tool's parameters.
-const PRINCIPAL: &str = "biplane-principal";
+/// Headers that cross the planes beside our own: who asks, and those that begin with this, which HTTP mirrors of a tool's
+/// parameters.
 const PARAMETERS: &str = "mcp-param-";
 
 /// What a request is for.

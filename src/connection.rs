@@ -14,6 +14,8 @@ use crate::message::{Message, Request, SessionId, Subject};
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::{Target, TransportAddress, TransportId};
 
+mod json;
+
 /// A logical session with a peer. Many may share one link.
 #[async_trait]
 pub trait Connection: Debug + Send + Sync + 'static {

@@ -82,7 +82,7 @@ async fn first_answer(exchange: Exchange, deadline: Instant) -> Result<Whole> {
     let answer = async {
         while let Some(event) = events.next().await? {
             if let Ok(Packet::Response { .. }) = Packet::parse(&event.data) {
-                return Ok(event.data);
+                return Ok::<_, Error>(event.data);
             }
         }
         Ok(Bytes::new())

@@ -27,7 +27,9 @@ mod probe;
 #[cfg(test)]
 mod tests;
 mod token;
+mod up;
 
 pub use self::down::{down, down_within};
 pub use self::limits::Limits;
 pub use self::probe::{Patience, Support, detect, initialize, probe};
+pub use self::up::{LegacySessions, up, up_within};

@@ -4,3 +4,4 @@
 mod down;
 mod peer;
 mod probe;
+mod up;

@@ -28,7 +28,7 @@ pub(crate) struct Peer {
     asked: Mutex<Vec<(String, Value)>>,
     notified: Mutex<Vec<(String, Value)>>,
     changed: Notify,
-    unasked: mpsc::UnboundedSender<Inbound>,
+    unasked: Mutex<Option<mpsc::UnboundedSender<Inbound>>>,
     inbox: tokio::sync::Mutex<mpsc::UnboundedReceiver<Inbound>>,
 }
 
@@ -51,7 +51,7 @@ impl Peer {
             asked: Mutex::default(),
             notified: Mutex::default(),
             changed: Notify::new(),
-            unasked,
+            unasked: Mutex::new(Some(unasked)),
             inbox: tokio::sync::Mutex::new(inbox),
         })
     }
@@ -83,13 +83,22 @@ impl Peer {
 
     /// Says something unasked.
     pub(crate) fn tell(&self, method: &'static str, params: &Value) {
-        drop(self.unasked.send(Inbound::Notification(Subject::from_static(method), body(params))));
+        self.send(Inbound::Notification(Subject::from_static(method), body(params)));
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&self) {
+        drop(self.unasked.lock().unwrap().take());
+    }
+
+    fn send(&self, inbound: Inbound) {
+        drop(self.unasked.lock().unwrap().as_ref().unwrap().send(inbound));
     }
 
     /// Asks something outside of any call, as a server on one byte stream has to.
     pub(crate) async fn ask(&self, method: &'static str, params: &Value) -> Outcome {
         let (reply, answer) = pipe(1 << 20, 1 << 20);
-        drop(self.unasked.send(Inbound::Request(Request::new(Subject::from_static(method), body(params)), reply)));
+        self.send(Inbound::Request(Request::new(Subject::from_static(method), body(params)), reply));
         outcome(answer).await
     }
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ pub(crate) struct Peer {
     script: Script,
     asked: Mutex<Vec<(String, Value)>>,
     notified: Mutex<Vec<(String, Value)>>,
-    changed: Notify,
+    changed: Arc<Notify>,
+    running: Arc<AtomicUsize>,
     unasked: Mutex<Option<mpsc::UnboundedSender<Inbound>>>,
     inbox: tokio::sync::Mutex<mpsc::UnboundedReceiver<Inbound>>,
 }
@@ -50,7 +52,8 @@ impl Peer {
             script: Box::new(move |call| Box::pin(script(call))),
             asked: Mutex::default(),
             notified: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
+            running: Arc::default(),
             unasked: Mutex::new(Some(unasked)),
             inbox: tokio::sync::Mutex::new(inbox),
         })
@@ -72,6 +75,17 @@ impl Peer {
             let seen = self.asked_for(method);
             if seen.len() >= count {
                 return seen;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until no request is being worked on.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
             }
             changed.await;
         }
@@ -100,6 +114,15 @@ impl Peer {
         let (reply, answer) = pipe(1 << 20, 1 << 20);
         self.send(Inbound::Request(Request::new(Subject::from_static(method), body(params)), reply));
         outcome(answer).await
+    }
+}
+
+struct Running(Arc<AtomicUsize>, Arc<Notify>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.1.notify_waiters();
     }
 }
 
@@ -165,7 +188,13 @@ impl Connection for Peer {
         let (method, params) = (request.subject.to_string(), value(&request.message));
         self.asked.lock().unwrap().push((method.clone(), params.clone()));
         self.changed.notify_waiters();
-        tokio::spawn((self.script)(Call { method, params, reply }));
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self.running.clone(), self.changed.clone());
+        let script = (self.script)(Call { method, params, reply });
+        tokio::spawn(async move {
+            let _running = running;
+            script.await;
+        });
         Ok(answer)
     }
 

@@ -105,7 +105,10 @@ async fn legacy_tool(call: Call) {
             .await;
             let name = call.ask("elicitation/create", &one).await;
             let sampled = call.ask("sampling/createMessage", &two).await;
-            call.give(json!({"content": [], "name": name.unwrap(), "sampled": sampled.unwrap()})).await;
+            match (name, sampled) {
+                (Ok(name), Ok(sampled)) => call.give(json!({"content": [], "name": name, "sampled": sampled})).await,
+                _ => call.fail(1, "no answer", &json!(null)),
+            }
         }
         Some("fail") => call.fail(-32002, "not there", &json!({"uri": "a:1", "more": 1.50})),
         _ => call.give(json!({"content": [{"type": "text", "text": "\u{e9}"}], "structuredContent": {"n": 1e3}})).await,

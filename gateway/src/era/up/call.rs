@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use biplane::proto::json;
+use biplane::proto::jsonrpc::ids;
 use biplane::{
     Error, Event, Inbound, Message, PeerError, Request, RequestContext, ResponseSender, ResponseStream, Result, Subject,
 };
@@ -31,7 +32,11 @@ pub(super) struct Call {
     /// `None` before it is made, and when it is to be made again.
     stream: Option<ResponseStream>,
     askable: Askable,
+    /// What the client said, whether or not this session can ask it.
+    declared: Askable,
     level: Option<Level>,
+    /// By which the request that is being answered wants to be told of progress.
+    token: Option<Bytes>,
     names: Names,
     questions: Vec<Question>,
     /// Answers whose questions have not come yet.
@@ -78,6 +83,7 @@ async fn advance(shared: Arc<Shared>, request: Request, asker: Asker, emit: Emit
             let binding = shared.held.binding(&request, &asker);
             let mut call = shared.held.take(&state, &binding, |call| responses.check(&call.questions))?;
             call.level = asker.level;
+            call.token = told_token(&request);
             call.responses.extend(responses);
             call.answer().await?;
             call
@@ -121,6 +127,8 @@ impl Call {
                 context: RequestContext { deadline, ..request.context.clone() },
                 message: Message { headers: request.message.headers.clone(), body },
             },
+            declared: asker.askable,
+            token: told_token(request),
             askable: if session.is_exclusive() { asker.askable } else { Askable::default() },
             session,
             stream: None,
@@ -176,6 +184,13 @@ impl Call {
                     emit.send(Inbound::Notification(subject, message)).await;
                 }
             }
+            // The call was made with the token of the client's first request; a retry has one of its own, or none.
+            method::PROGRESS => {
+                if let Some(token) = &self.token {
+                    let body = ids::with_told_token(&message.body, token);
+                    emit.send(Inbound::Notification(subject, Message { body, ..message })).await;
+                }
+            }
             // The modern era has no such notification: the client learns it from the result.
             method::ELICITED => {}
             news if news == method::RESOURCE_UPDATED || List::of_notification(news).is_some() => {
@@ -189,7 +204,9 @@ impl Call {
         let (asked, params) = (request.subject.as_str(), &request.message.body);
         let Some(required) = required(asked, params) else { return refuse(&request, reply).await };
         if !self.askable.allows(asked, params) {
-            self.missing.get_or_insert(required);
+            if !self.declared.allows(asked, params) {
+                self.missing.get_or_insert(required);
+            }
             let text = format!("the client has not declared that it answers {asked}");
             return reply.fail(PeerError::new(code::METHOD_NOT_FOUND, text));
         }
@@ -303,6 +320,10 @@ impl Call {
             reply.fail(Error::cancelled(why.to_owned()));
         }
     }
+}
+
+fn told_token(request: &Request) -> Option<Bytes> {
+    json::get(&request.message.body, &["_meta", "progressToken"])
 }
 
 async fn give(reply: ResponseSender, response: Bytes) {

@@ -17,6 +17,7 @@ use crate::era::filter::{Filter, List};
 use crate::era::level::Level;
 use crate::era::limits::Limits;
 use crate::era::names::{code, method};
+use crate::era::settle::Settling;
 use crate::view::{Client, View};
 
 /// Log messages that may wait for the call that wants them; a further one is dropped.
@@ -77,19 +78,16 @@ fn address(view: &View) -> usize {
 
 /// The receiver of one session, until it ends or nobody uses it.
 async fn serve(hub: Arc<Hub>, hubs: Weak<Hubs>, mut closing: watch::Receiver<bool>) {
-    let mut settling = hub.settling.subscribe();
+    let mut asked = None;
     loop {
         tokio::select! {
-            // What was said comes before the question whether all of it was heard.
             biased;
             inbound = hub.view.connection.receive() => match inbound {
                 Ok(Some(inbound)) => hub.take(inbound).await,
                 Ok(None) | Err(_) => break,
             },
-            _ = settling.changed() => {
-                let asked = *settling.borrow_and_update();
-                hub.settled.send_replace(asked);
-            }
+            () = std::future::ready(()), if asked.is_some() => hub.settling.confirm(asked.take().unwrap_or_default()),
+            now_asked = hub.settling.asked() => asked = Some(now_asked),
             () = tokio::time::sleep(hub.limits.linger) => {
                 if hubs.upgrade().is_none_or(|hubs| hubs.forget_unused(&hub)) {
                     break;
@@ -101,6 +99,7 @@ async fn serve(hub: Arc<Hub>, hubs: Weak<Hubs>, mut closing: watch::Receiver<boo
     if let Some(hubs) = hubs.upgrade() {
         hubs.forget(&hub);
     }
+    hub.settling.end();
     hub.gone.send_replace(true);
 }
 
@@ -118,9 +117,7 @@ pub(super) struct Hub {
     /// The level that the session was told.
     level: tokio::sync::Mutex<Option<Level>>,
     gone: watch::Sender<bool>,
-    /// Counts the calls that want to know that everything was heard that was said before they ask.
-    settling: watch::Sender<u64>,
-    settled: watch::Sender<u64>,
+    settling: Settling,
 }
 
 impl Hub {
@@ -135,8 +132,7 @@ impl Hub {
             seat: Mutex::default(),
             level: tokio::sync::Mutex::default(),
             gone: watch::Sender::new(false),
-            settling: watch::Sender::new(0),
-            settled: watch::Sender::new(0),
+            settling: Settling::new(),
         }
     }
 
@@ -146,16 +142,7 @@ impl Hub {
 
     /// Waits until everything was passed on that the session has received by now.
     pub(super) async fn settle(&self) {
-        let mut mine = 0;
-        self.settling.send_modify(|count| {
-            *count += 1;
-            mine = *count;
-        });
-        let mut settled = self.settled.subscribe();
-        tokio::select! {
-            _ = settled.wait_for(|count| *count >= mine) => {}
-            () = self.gone() => {}
-        }
+        self.settling.settle().await;
     }
 
     /// Waits until the session is over.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use biplane::io::messages::PRINCIPAL;
+use biplane::io::PRINCIPAL;
 use biplane::proto::json;
 use biplane::proto::jsonrpc::{INVALID_REQUEST, METHOD_NOT_FOUND};
 use biplane::{Connection, Error, Inbound, Message, PeerError, Request, ResponseSender, Subject};

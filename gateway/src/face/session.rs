@@ -12,8 +12,15 @@ use tokio::task::JoinHandle;
 use super::relay::pass_back;
 use super::{nobody_to_ask, object};
 use crate::core::Core;
-use crate::era;
 use crate::view::{Client, View};
+
+/// The revisions in which sessions are opened, newest first.
+const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// The revision that is agreed on with a client that asks for `version`: the same if it is known, else the newest.
+fn agreed(version: &str) -> &'static str {
+    VERSIONS.into_iter().find(|known| *known == version).unwrap_or(VERSIONS[0])
+}
 
 /// How far a connection is with its session.
 #[derive(Clone)]
@@ -43,7 +50,7 @@ impl LegacySession {
             Error::from(PeerError::new(INVALID_PARAMS, "initialize has a protocolVersion, such as \"2025-11-25\""))
         })?;
         let client = Client {
-            version: era::agreed_legacy(&version).to_owned(),
+            version: agreed(&version).to_owned(),
             info: object(json::get(params, &["clientInfo"])),
             capabilities: object(json::get(params, &["capabilities"])),
             principal: principal.to_owned(),

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use biplane::proto::json;
 use biplane::{Biplane, Connection, ConnectionInfo, Error, Result, Retry};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -36,6 +37,9 @@ mod memory;
 mod observed;
 mod seat;
 mod session;
+
+/// The revision in which the gateway itself opens sessions.
+const NEWEST_LEGACY: &str = "2025-11-25";
 
 /// How a server is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +172,7 @@ impl Upstream {
     /// The server as the legacy session of `client` sees it.
     pub(crate) async fn legacy(&self, client: &Client) -> Result<View> {
         let known = self.known().await?;
-        let plain = !self.settings.dedicated && !era::may_be_asked(&client.capabilities);
+        let plain = !self.settings.dedicated && !may_be_asked(&client.capabilities);
         let view = match (known.legacy, plain) {
             (true, true) => self.seat(client).await,
             (true, false) => self.session(client).await,
@@ -199,7 +203,7 @@ impl Upstream {
     /// What everyone who shares a session has said: nothing in particular.
     fn plain_client(&self, client: &Client) -> Client {
         Client {
-            version: era::newest_legacy().to_owned(),
+            version: NEWEST_LEGACY.to_owned(),
             info: Bytes::new(),
             capabilities: Bytes::from_static(b"{}"),
             principal: client.principal.clone(),
@@ -314,7 +318,8 @@ impl Upstream {
         if let Some(view) = &known.modern {
             return Ok(view.clone());
         }
-        let sessions: Arc<dyn LegacySessions> = Arc::new(Sessions(self.this.clone()));
+        let sessions: Arc<dyn LegacySessions> =
+            Arc::new(Sessions { upstream: self.this.clone(), shared: tokio::sync::Mutex::default() });
         let facts = sessions.shared(&Client::default()).await?.facts;
         Ok(era::up(sessions, facts))
     }
@@ -366,24 +371,50 @@ async fn explore(upstream: Weak<Upstream>) {
     }
 }
 
+/// Whether a server may ask a client with these capabilities for something.
+fn may_be_asked(capabilities: &Bytes) -> bool {
+    ["sampling", "elicitation", "roots"].iter().any(|name| json::get(capabilities, &[name]).is_some())
+}
+
 /// The sessions that the bridge for modern clients uses.
-struct Sessions(Weak<Upstream>);
+struct Sessions {
+    upstream: Weak<Upstream>,
+    /// By principal. The bridge receives from each as long as there is one.
+    shared: tokio::sync::Mutex<HashMap<String, View>>,
+}
+
+/// Principals whose sessions are kept; they come from the configuration, so there are not many.
+const MAX_SHARED: usize = 1024;
 
 impl Sessions {
     fn upstream(&self) -> Result<Arc<Upstream>> {
-        self.0.upgrade().ok_or_else(|| Error::closed("the upstream is no longer used"))
+        self.upstream.upgrade().ok_or_else(|| Error::closed("the upstream is no longer used"))
     }
 }
 
 #[async_trait]
 impl LegacySessions for Sessions {
     async fn shared(&self, client: &Client) -> Result<View> {
-        self.upstream()?.seat(client).await
+        let mut shared = self.shared.lock().await;
+        if let Some(view) = shared.get(&client.principal) {
+            return Ok(view.clone());
+        }
+        let view = self.upstream()?.seat(client).await?;
+        if shared.len() < MAX_SHARED {
+            shared.insert(client.principal.clone(), view.clone());
+        }
+        Ok(view)
     }
 
     async fn exclusive(&self, client: &Client) -> Result<View> {
         let upstream = self.upstream()?;
         upstream.leases.lease(client, async || upstream.session(client).await).await
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
     }
 }
 

@@ -13,7 +13,7 @@
 //!    a connection sees its own.
 //! 4. Cancel is drop. `notifications/cancelled` is written when a stream is dropped, and read as
 //!    [`ResponseSender::stopped`](crate::ResponseSender::stopped); it never surfaces as a message.
-//! 5. [`PRINCIPAL`](crate::io::PRINCIPAL) says who authenticated, on messages that a listener received; [`MEMBERS`](crate::proto::jsonrpc::MEMBERS)
+//! 5. [`PRINCIPAL`] says who authenticated, on messages that a listener received; [`MEMBERS`](crate::proto::jsonrpc::MEMBERS)
 //!    are members of the envelope that nobody here knows.
 //!
 //! Sources: JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28, *Base protocol*.
@@ -40,6 +40,7 @@ mod tests;
 // For transports whose messages are no wire.
 #[cfg(feature = "http")]
 pub(crate) use inbound::Inbox;
+pub use super::principal::PRINCIPAL;
 pub use lines::Lines;
 
 /// What a connection over messages can do.

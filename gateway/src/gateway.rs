@@ -131,7 +131,8 @@ fn behind(biplane: &Biplane, spec: &UpstreamSpec) -> Behind {
     Behind { upstream, naming: spec.naming, filter: spec.filter.clone() }
 }
 
-async fn accept(listener: Box<dyn Listener>, core: Arc<Core>, mut stop: watch::Receiver<Option<Duration>>) {
+async fn accept(listener: Box<dyn Listener>, core: Arc<Core>, stop: watch::Receiver<Option<Duration>>) {
+    let mut stopped = stop.clone();
     let mut faces = JoinSet::new();
     loop {
         tokio::select! {
@@ -144,7 +145,7 @@ async fn accept(listener: Box<dyn Listener>, core: Arc<Core>, mut stop: watch::R
                 }
             },
             Some(_) = faces.join_next(), if !faces.is_empty() => {}
-            _ = stop.wait_for(Option::is_some) => break,
+            _ = stopped.wait_for(Option::is_some) => break,
         }
     }
     // The sessions first: a listener that is dropped takes its links along.

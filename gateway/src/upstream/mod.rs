@@ -27,7 +27,7 @@ use self::seat::Table;
 use self::session::Session;
 use crate::era::{self, LegacySessions, Patience};
 use crate::merge::State;
-use crate::view::{Client, Era, Facts, View};
+use crate::view::{Client, Facts, View};
 
 mod attempt;
 mod backoff;

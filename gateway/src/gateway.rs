@@ -104,7 +104,9 @@ impl Gateway {
             return Err(Error::config("the gateway has no upstream").with_hint("name one: --upstream 'stdio:npx -y …'"));
         }
         if let Some(name) = twice(&self.upstreams) {
-            return Err(Error::config(format!("two upstreams are named {name:?}")).with_hint("give one another name: NAME=URL"));
+            return Err(
+                Error::config(format!("two upstreams are named {name:?}")).with_hint("give one another name: NAME=URL")
+            );
         }
         let naming = if self.upstreams.len() == 1 { Naming::Plain } else { self.naming };
         let behind = self.upstreams.iter().map(|spec| behind(&self.biplane, spec)).collect();

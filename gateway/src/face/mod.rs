@@ -29,7 +29,11 @@ const OPEN_WITHIN: Duration = Duration::from_secs(90);
 const VERSION: [&str; 2] = ["_meta", "io.modelcontextprotocol/protocolVersion"];
 
 /// Serves one connection until it ends or `stop` says so; then what is in flight may finish within `grace`.
-pub(crate) async fn serve(core: Arc<Core>, connection: Arc<dyn Connection>, mut stop: watch::Receiver<Option<Duration>>) {
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    connection: Arc<dyn Connection>,
+    mut stop: watch::Receiver<Option<Duration>>,
+) {
     let _counted = core.count_connection();
     let face = Arc::new(Face { core, connection: connection.clone(), session: watch::Sender::new(Opening::NotYet) });
     let grace = loop {

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use biplane::{
-    Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject,
-};
+use biplane::{Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::observed::{Ending, observe};
@@ -163,7 +161,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let (Some((view, place)), Some(leases)) = (held, self.leases.upgrade()) else { return };
-        let is_clean = self.activity.open.load(Ordering::Acquire) == 0 && !self.activity.is_dirty.load(Ordering::Acquire);
+        let is_clean =
+            self.activity.open.load(Ordering::Acquire) == 0 && !self.activity.is_dirty.load(Ordering::Acquire);
         if is_clean {
             leases.give_back(self.client.clone(), view, place);
         }

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use biplane::{
-    Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject,
-};
+use biplane::{Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject};
 use tokio::sync::watch;
 
 use super::attempt;

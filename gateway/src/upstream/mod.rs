@@ -189,7 +189,8 @@ impl Upstream {
 
     /// A place at the session that plain clients share.
     async fn seat(&self, client: &Client) -> Result<View> {
-        let there = self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
+        let there =
+            self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
         let (table, facts) = match there {
             Some(there) => there,
             None => {
@@ -213,7 +214,8 @@ impl Upstream {
     fn lay_table(&self, principal: &str, view: View) -> (Arc<Table>, Arc<Facts>) {
         let mut tables = self.tables();
         // Somebody else may have been faster.
-        if let Some((Some(table), facts)) = tables.get(principal).map(|(table, facts)| (table.upgrade(), facts.clone())) {
+        if let Some((Some(table), facts)) = tables.get(principal).map(|(table, facts)| (table.upgrade(), facts.clone()))
+        {
             return (table, facts);
         }
         tables.retain(|_, (table, _)| table.strong_count() > 0);

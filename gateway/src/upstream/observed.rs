@@ -38,7 +38,8 @@ pub(super) fn observe(
     stream: ResponseStream,
     on_end: impl FnOnce(Ending) + Send + 'static,
 ) -> (ResponseStream, Arc<Observed>) {
-    let state = State { stream, beside: VecDeque::new(), reader: None, on_end: Some(Box::new(on_end)), has_result: false };
+    let state =
+        State { stream, beside: VecDeque::new(), reader: None, on_end: Some(Box::new(on_end)), has_result: false };
     let observed = Arc::new(Observed(Mutex::new(state)));
     (ResponseStream::new(observed.clone(), 0), observed)
 }

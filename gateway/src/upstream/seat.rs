@@ -181,7 +181,9 @@ impl Table {
         let mut state = self.state();
         let Some(seat) = state.seats.get_mut(key) else { return Ok(false) };
         if seat.uris.len() >= MAX_SUBSCRIPTIONS {
-            return Err(Error::overloaded(format!("a session subscribes to {MAX_SUBSCRIPTIONS} resources at the most")));
+            return Err(Error::overloaded(format!(
+                "a session subscribes to {MAX_SUBSCRIPTIONS} resources at the most"
+            )));
         }
         if !seat.uris.insert(uri.to_owned()) {
             return Ok(false);

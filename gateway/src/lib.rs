@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod era;
+pub mod merge;
 mod view;
 
 pub use crate::view::{Client, Era, Facts, View};

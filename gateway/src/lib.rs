@@ -8,6 +8,7 @@
 
 pub mod era;
 pub mod merge;
+pub mod session_id;
 mod view;
 
 pub use crate::view::{Client, Era, Facts, View};

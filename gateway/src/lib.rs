@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod era;
 pub mod merge;
 pub mod session_id;

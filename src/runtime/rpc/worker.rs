@@ -34,7 +34,12 @@ impl RpcListener {
         let name = place.name.to_string();
         let transport = TransportId::from_static(super::SCHEME);
         let info = ConnectionInfo::new(transport.clone(), name.clone(), CLAIMS);
-        let settings = SessionSettings::with_limits(&biplane.config().limits);
+        let settings = SessionSettings {
+            // On the planes nobody comes back for what was sent already.
+            max_replayed: 0,
+            max_replayed_bytes: 0,
+            ..SessionSettings::with_limits(&biplane.config().limits)
+        };
         let sessions = Arc::new(Sessions::new(info, settings, Arc::new(RandomIds)));
         let door = Door { sessions: Arc::downgrade(&sessions), instance: biplane.instance_id() };
         let serving = biplane.serve(&name, door).weight(place.weight).start().await?;

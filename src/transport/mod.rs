@@ -7,3 +7,5 @@ pub mod http;
 pub mod mem;
 #[cfg(feature = "tcp")]
 pub mod tcp;
+#[cfg(feature = "ws")]
+pub mod ws;

@@ -28,6 +28,8 @@ mod head;
 mod listen;
 mod metered;
 mod security;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 mod wire;
 

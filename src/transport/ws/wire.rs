@@ -192,7 +192,7 @@ impl MessageWire for Wire {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !matches!(self.state, State::Open) {
+        if let State::Leaving { .. } = self.state {
             return Poll::Pending;
         }
         let polled = Pin::new(&mut self.socket).poll_ready(cx).map_err(lost);
@@ -201,6 +201,10 @@ impl MessageWire for Wire {
     }
 
     fn send(&mut self, message: Bytes) -> Result<()> {
+        if !matches!(self.state, State::Open) {
+            // Nothing follows a goodbye.
+            return Ok(());
+        }
         let mut socket = Pin::new(&mut self.socket);
         let mut rest = message;
         let mut opcode = OpCode::Data(Data::Text);

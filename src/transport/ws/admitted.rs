@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::Result;
-use crate::io::messages::PRINCIPAL;
+use crate::io::PRINCIPAL;
 use crate::message::{Message, Request, Subject};
 use crate::stream::ResponseStream;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::Result;
-use crate::io::PRINCIPAL;
+use crate::io::{PRINCIPAL, Principal};
 use crate::message::{Message, Request, Subject};
 use crate::stream::ResponseStream;
 
@@ -20,8 +20,8 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    pub(super) fn new(inner: Arc<dyn Connection>, principal: String) -> Self {
-        Self { inner, principal: principal.into() }
+    pub(super) fn new(inner: Arc<dyn Connection>, principal: &Principal) -> Self {
+        Self { inner, principal: Bytes::copy_from_slice(principal.as_str().as_bytes()) }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::metered::Metered;
 use super::security::Security;
@@ -36,7 +37,8 @@ pub(super) async fn dial(config: &Config, security: &Security, target: &Target) 
         true => security.dialled(stream, target.url().host_str().unwrap_or_default()).await?,
         false => Box::new(stream),
     };
-    let asking = client_async_with_config(request, Metered::new(stream), Some(settings(config)));
+    let limits = settings(Role::Client, config.limits.max_message_size);
+    let asking = client_async_with_config(request, Metered::new(stream), Some(limits));
     let socket = match tokio::time::timeout(HANDSHAKE_TIMEOUT, asking).await {
         Ok(Ok((socket, _))) => socket,
         Ok(Err(error)) => return Err(refused(error)),

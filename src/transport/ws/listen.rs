@@ -19,15 +19,15 @@ use super::metered::Metered;
 use super::security::{Guard, Security};
 use super::upgrade::judge;
 use super::wire::Wire;
-use super::{CLAIMS, HANDSHAKE_TIMEOUT, ID, is_secure, settings, tune};
+use super::{CLAIMS, HANDSHAKE_TIMEOUT, ID, is_secure, tune};
 use crate::config::{Bind, Config, Port};
 use crate::connection::{Connection, ConnectionInfo, Listener};
 use crate::error::{Error, Result};
-use crate::io::BoxedBytes;
 use crate::io::admission::{Door, Gate};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::{bind_guarded, bind_tcp};
 use crate::io::messages::{self, Settings};
+use crate::io::{BoxedBytes, Principal};
 use crate::target::{Target, TransportAddress};
 
 /// Links at once. One more is told so and closed.
@@ -158,14 +158,14 @@ async fn welcome(
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &house)).await {
         Ok(Some((stream, principal))) => {
             let config = &house.config;
-            let socket =
-                WebSocketStream::from_raw_socket(Metered::new(stream), Role::Server, Some(settings(config))).await;
+            let limits = super::settings(Role::Server, config.limits.max_message_size);
+            let socket = WebSocketStream::from_raw_socket(Metered::new(stream), Role::Server, Some(limits)).await;
             let wire = Wire::new(socket, config.limits.write_timeout, Some(place));
             let info = ConnectionInfo::new(ID, peer.to_string(), CLAIMS);
             let settings = Settings::listener(config.limits.max_message_size);
             let connection = messages::connection(wire, info, settings);
             let connection = match principal {
-                Some(principal) => Arc::new(Admitted::new(connection, principal)),
+                Some(principal) => Arc::new(Admitted::new(connection, &principal)),
                 None => connection,
             };
             // Whoever cannot be handed over is dropped, which closes it.
@@ -177,7 +177,7 @@ async fn welcome(
 }
 
 /// The upgraded stream and who is at its other end; `None` if there is no link, which the peer was told.
-async fn shake_hands(stream: TcpStream, house: &House) -> Option<(BoxedBytes, Option<String>)> {
+async fn shake_hands(stream: TcpStream, house: &House) -> Option<(BoxedBytes, Option<Principal>)> {
     let mut stream: BoxedBytes = match &house.guard {
         None => Box::new(stream),
         Some(guard) => match guard.accepted(stream).await {

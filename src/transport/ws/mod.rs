@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::capability::TransportCapabilities;
 use crate::config::Config;
@@ -41,7 +41,8 @@ const SUBPROTOCOL: &str = "mcp";
 /// To connect by TLS and to ask for the WebSocket.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of one frame that we take. Longer messages come in several.
+/// Bytes of one frame that a listener takes. A server that was dialled may use the whole of the message's limit: the
+/// common implementations send each message in one frame, and results are large where requests are not.
 const MAX_FRAME: usize = 1 << 20;
 
 /// Bytes of one frame that we send: as much as a link keeps for itself while it writes.
@@ -107,12 +108,16 @@ fn is_secure(target: &Target) -> bool {
     target.scheme() == "wss"
 }
 
-fn settings(config: &Config) -> WebSocketConfig {
+fn settings(role: Role, max_message: usize) -> WebSocketConfig {
+    let max_frame = match role {
+        Role::Server => MAX_FRAME.min(max_message),
+        Role::Client => max_message,
+    };
     WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
-        .max_frame_size(Some(MAX_FRAME))
-        .max_message_size(Some(config.limits.max_message_size))
+        .max_frame_size(Some(max_frame))
+        .max_message_size(Some(max_message))
 }
 
 /// No delay, since messages are written together by themselves.

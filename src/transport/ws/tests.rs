@@ -30,7 +30,7 @@ type Hand = WebSocketStream<DuplexStream>;
 /// A client by hand, and the connection of the server that it talks to; `pipe` bytes are between them.
 async fn server(pipe: usize) -> (Hand, Arc<dyn Connection>) {
     let (near, far) = duplex(pipe);
-    let config = super::settings(&crate::config::Config::defaults().unwrap()).max_message_size(Some(MAX_MESSAGE));
+    let config = super::settings(Role::Server, MAX_MESSAGE);
     let socket = WebSocketStream::from_raw_socket(Metered::new(Box::new(far)), Role::Server, Some(config)).await;
     let wire = Wire::new(socket, Duration::from_secs(10), None);
     let settings = Settings::listener(MAX_MESSAGE);

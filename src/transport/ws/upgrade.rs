@@ -7,13 +7,14 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::SUBPROTOCOL;
 use super::head::Refusal;
+use crate::io::Principal;
 use crate::io::admission::{Admission, Denial, Door};
 
 /// An upgrade that is granted.
 #[derive(Debug)]
 pub(super) struct Granted {
-    /// The name of whoever authenticated.
-    pub(super) principal: Option<String>,
+    /// Who authenticated.
+    pub(super) principal: Option<Principal>,
     /// What to answer.
     pub(super) response: String,
 }
@@ -59,7 +60,7 @@ pub(super) fn judge(request: &Request<()>, path: &str, door: &Door, admission: &
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {accept}\r\n{chosen}\r\n"
     );
-    Ok(Granted { principal: principal.map(|principal| principal.as_str().to_owned()), response })
+    Ok(Granted { principal, response })
 }
 
 fn denied(denial: Denial) -> Refusal {
@@ -153,7 +154,7 @@ mod tests {
     fn a_token_names_the_principal_and_its_lack_is_challenged() {
         let admission = Admission::default().token("alice", Token::of("s3cret"));
         let granted = judged("GET", "/mcp", &with("authorization", "Bearer s3cret"), &admission).unwrap();
-        assert_eq!(granted.principal.as_deref(), Some("alice"));
+        assert_eq!(granted.principal, Some(Principal::new("alice")));
         let refusal = judged("GET", "/mcp", GOOD, &admission).unwrap_err();
         assert_eq!(refusal.status.as_u16(), 401);
         assert!(refusal.headers.iter().any(|(name, value)| *name == "www-authenticate" && value == "Bearer"));

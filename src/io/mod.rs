@@ -6,6 +6,8 @@
 //! the traits of [`connection`](crate::connection) and [`plane`](crate::plane) yourself).
 
 mod accept;
+#[cfg(any(feature = "http", feature = "ws"))]
+pub mod admission;
 pub mod advertise;
 pub mod bind;
 pub mod buffer;

@@ -17,10 +17,12 @@ mod driver;
 mod known;
 mod link;
 pub mod messages;
+mod principal;
 #[cfg(unix)]
 pub mod private;
 mod request;
 mod response;
+pub mod sessions;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -28,5 +30,6 @@ pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Lin
 pub use connection::MuxTransport;
 pub use driver::ByteStream;
 pub use link::{MuxLink, NoService, Service};
+pub use principal::{PRINCIPAL, Principal};
 pub use request::{MuxRequestClient, MuxRequestServer};
 pub use response::MuxResponsePlane;

@@ -25,45 +25,19 @@ mod denial;
 mod place;
 mod token;
 
-use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 
 use self::place::Authority;
+use super::principal::Principal;
 use crate::error::Result;
 use crate::registry::BuildContext;
 
 pub use self::denial::Denial;
 pub use self::place::Door;
 pub use self::token::Token;
-
-/// The header of an inbound [`Message`](crate::Message) that names who sent it. Only listeners set it; one that comes from
-/// outside is taken off.
-pub const PRINCIPAL: &str = "biplane-principal";
-
-/// Who authenticated: the name that a token was given in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Principal(Arc<str>);
-
-impl Principal {
-    /// The principal of this name.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The rules. The default lets in what comes from this machine under a loopback name and asks for no token.
 #[derive(Clone, Debug, Default)]

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::Principal;
 use crate::error::{Error, Result};
+use crate::io::principal::Principal;
 
 /// The SHA-256 of a bearer token. Written as `sha256:` and 64 hexadecimal digits.
 ///

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A stream of messages to a client: what one answer reads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::replay::Replay;
+use crate::proto::jsonrpc::{Id, ids};
+use crate::stream::ResponseStream;
+
+/// A stream and its one reader.
+pub(super) struct Stream {
+    /// Within the session; 0 without one.
+    pub(super) number: u32,
+    pub(super) carries: Carries,
+    state: Mutex<StreamState>,
+}
+
+/// What a stream is for.
+pub(super) enum Carries {
+    /// What belongs to the request that the client gave this id, and at last its response.
+    Response { id: Id, to: To },
+    /// What belongs to no request.
+    Unasked,
+}
+
+/// The requests that are more than a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    Initialize,
+    Listen,
+    Anything,
+}
+
+impl To {
+    pub(super) fn of(method: &str) -> Self {
+        match method {
+            ids::INITIALIZE => Self::Initialize,
+            ids::LISTEN => Self::Listen,
+            _ => Self::Anything,
+        }
+    }
+}
+
+pub(super) struct StreamState {
+    /// Where a response's stream comes from; `None` once the response, or nothing more, was said.
+    pub(super) events: Option<ResponseStream>,
+    pub(super) replay: Replay,
+    /// Which reader counts: one that comes back takes the place of one that is gone without our knowing.
+    pub(super) reader: u32,
+    pub(super) waker: Option<Waker>,
+    /// The reader told the client a place before the first message: the client may come back, whatever follows.
+    pub(super) primed: bool,
+}
+
+impl Stream {
+    pub(super) fn answering(number: u32, id: Id, method: &str, events: ResponseStream) -> Self {
+        Self::new(number, Carries::Response { id, to: To::of(method) }, Some(events))
+    }
+
+    pub(super) fn unasked(number: u32) -> Self {
+        Self::new(number, Carries::Unasked, None)
+    }
+
+    fn new(number: u32, carries: Carries, events: Option<ResponseStream>) -> Self {
+        let state = StreamState { events, replay: Replay::default(), reader: 0, waker: None, primed: false };
+        Self { number, carries, state: Mutex::new(state) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request with this id is over without a response.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        let (events, waker) = (state.events.take(), state.waker.take());
+        // What a dropped stream sets off runs without the lock.
+        drop(state);
+        drop(events);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes whoever reads it look again.
+    pub(super) fn wake(&self) {
+        let waker = self.state().waker.take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives the stream a reader who takes the place of the one before.
+    pub(super) fn take_over(&self) -> u32 {
+        let mut state = self.state();
+        state.reader = state.reader.wrapping_add(1);
+        let (reader, waker) = (state.reader, state.waker.take());
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        reader
+    }
+
+    /// The id that the client gave its request.
+    pub(super) fn request(&self) -> Option<&Id> {
+        match &self.carries {
+            Carries::Response { id, .. } => Some(id),
+            Carries::Unasked => None,
+        }
+    }
+}

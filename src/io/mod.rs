@@ -30,6 +30,6 @@ pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Lin
 pub use connection::MuxTransport;
 pub use driver::ByteStream;
 pub use link::{MuxLink, NoService, Service};
-pub use principal::{PRINCIPAL, Principal};
+pub use principal::Principal;
 pub use request::{MuxRequestClient, MuxRequestServer};
 pub use response::MuxResponsePlane;

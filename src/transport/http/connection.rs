@@ -11,8 +11,9 @@ use super::CONNECTION;
 use super::answer::Answer;
 use super::call::{post_elsewhere, post_inline};
 use super::links::Links;
+use super::listen::Listens;
 use super::place::Place;
-use crate::connection::{Connection, ConnectionInfo, Inbound, Transport};
+use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
 use crate::error::{Error, Result, Retry};
 use crate::message::{Message, Request, Subject};
 use crate::plane::ReplyTo;
@@ -27,11 +28,12 @@ use crate::target::{Target, TransportId};
 /// `/some/path/{subject}`.
 pub struct HttpTransport {
     links: Arc<Links>,
+    listens: Listens,
 }
 
 impl HttpTransport {
-    pub(super) fn new(links: Arc<Links>) -> Self {
-        Self { links }
+    pub(super) fn new(links: Arc<Links>, listens: Listens) -> Self {
+        Self { links, listens }
     }
 }
 
@@ -46,6 +48,10 @@ impl Transport for HttpTransport {
             place,
             open: Roster::new(),
         }))
+    }
+
+    async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
+        self.listens.listen(target).await
     }
 }
 

@@ -19,6 +19,7 @@ mod idle;
 mod incoming;
 mod link;
 mod links;
+mod listen;
 mod listening;
 mod live;
 mod names;
@@ -38,15 +39,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::links::Links;
+use self::listen::{Faces, Listens};
 use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
 use crate::connection::Transport;
 use crate::error::Result;
 use crate::message::RequestContext;
 use crate::plane::{Opened, PendingResponse, RequestPlane, ResponseConnectionInfo, ResponsePlane};
 use crate::registry::{BuildContext, TransportRegistration};
-use crate::target::TransportAddress;
+use crate::target::{TransportAddress, TransportId};
 
 pub use self::connection::HttpTransport;
+pub use self::listen::{ListenSettings, Revisions};
 pub use self::request_client::HttpRequestClient;
 pub use self::request_server::HttpRequestServer;
 pub use self::response_client::HttpResponseClient;
@@ -86,7 +89,7 @@ fn links(context: &BuildContext) -> Result<Arc<Links>> {
 }
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
-    Ok(Arc::new(HttpTransport::new(links(context)?)))
+    Ok(Arc::new(HttpTransport::new(links(context)?, Listens::new(context, Faces::Streamable, TransportId::HTTP)?)))
 }
 
 fn build_request(context: &BuildContext) -> Result<RequestPlane> {

@@ -14,6 +14,8 @@ use crate::message::{Message, Request, SessionId, Subject};
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::{Target, TransportAddress, TransportId};
 
+mod json;
+
 /// A logical session with a peer. Many may share one link.
 #[async_trait]
 pub trait Connection: Debug + Send + Sync + 'static {
@@ -110,9 +112,22 @@ pub trait Transport: Send + Sync + 'static {
     /// Cancel-safe: dropping the future leaves neither link nor task behind.
     async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>>;
 
+    /// Finds out who is there, where the transport can meet peers of several kinds, and says so to a person. Sends no more
+    /// than that takes.
+    async fn probe(&self, target: &Target) -> Result<String> {
+        Err(Error::unsupported(format!("this transport has nothing to find out (asked for {target})")))
+    }
+
     /// Listens.
     async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
         Err(Error::unsupported(format!("this transport does not listen (asked for {target})")))
+    }
+
+    /// Ends what the transport keeps beside its connections: programs that it started. Called when the runtime is shut
+    /// down. Closing twice is fine.
+    async fn close(&self, grace: Duration) -> Result<()> {
+        let _ = grace;
+        Ok(())
     }
 }
 

@@ -146,6 +146,13 @@ pub enum Detail {
         /// Why not.
         reason: TlsReason,
     },
+    /// The program at the other end has ended.
+    ChildExited {
+        /// Its status, if it ended by itself.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
     /// Nobody listens on the subject.
     NoResponders,
     /// A registration with this plane and id exists.

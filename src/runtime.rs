@@ -47,6 +47,7 @@ mod builder;
 mod call;
 mod explain;
 mod route;
+mod rpc;
 mod service;
 mod serving;
 
@@ -160,6 +161,9 @@ impl Biplane {
     pub async fn connect(&self, url: &str) -> Result<Arc<dyn Connection>> {
         let inner = &self.0;
         inner.check_open()?;
+        if let Some(rest) = rpc::rest(url) {
+            return self.connect_rpc(rest).await;
+        }
         let target = self.target(url)?;
         let selection = inner.select_connection(&target, Default::default());
         let mut unsupported = None;
@@ -255,7 +259,8 @@ impl Biplane {
             let closed = match made {
                 Made::Request(plane) => plane.server.close(left()).await,
                 Made::Response(plane) => plane.close(left()).await,
-                Made::Connection(_) | Made::Discovery(_) => Ok(()),
+                Made::Connection(transport) => transport.close(left()).await,
+                Made::Discovery(_) => Ok(()),
             };
             if let Err(error) = closed {
                 tracing::warn!(target: "biplane::runtime", "closing {}: {error}", registration.transport_id);

@@ -6,11 +6,13 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::message::{SessionId, Subject};
+use crate::message::{Headers, SessionId, Subject};
 
 /// The name of a transport: `[a-z][a-z0-9.-]*`. Open text, never an enum, so that a third party adds one without us.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -143,6 +145,7 @@ pub struct Target {
     /// What stands behind the scheme's colon, as it was given.
     rest: Box<str>,
     session: Option<SessionId>,
+    headers: Headers,
 }
 
 impl Target {
@@ -162,13 +165,13 @@ impl Target {
             Error::config(format!("{text:?} is no URL ({error})"))
                 .with_hint("write scheme://host:port/subject, or a service name without a colon")
         })?;
-        Ok(Self { transport, url, rest: behind.into(), session: None })
+        Ok(Self { transport, url, rest: behind.into(), session: None, headers: Headers::new() })
     }
 
     /// The target that an already parsed URL names.
     pub fn from_url(url: Url) -> Self {
         let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest).into();
-        Self { transport: None, url, rest, session: None }
+        Self { transport: None, url, rest, session: None, headers: Headers::new() }
     }
 
     /// Insists on a transport.
@@ -181,6 +184,18 @@ impl Target {
     pub fn with_session(mut self, session: SessionId) -> Self {
         self.session = Some(session);
         self
+    }
+
+    /// Adds what a transport with headers sends along with everything, such as `authorization`. The configuration of the
+    /// target is where it belongs: nothing that a client sent may end here. Not shown.
+    pub fn with_header(mut self, name: impl Into<ByteString>, value: impl Into<Bytes>) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// What is sent along with everything.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// The transport that the URL insists on.

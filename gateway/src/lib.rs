@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod era;
 mod view;
 
 pub use crate::view::{Client, Era, Facts, View};

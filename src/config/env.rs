@@ -166,6 +166,12 @@ pub(super) const FILE_KEYS: &[EnvVar] = &[
     ),
     key("transport.tcp.tls.min_version", TLS_VERSION, "", "As `tls.min_version`, for TCP links."),
     key("discovery.lease", EnvKind::Duration, "10s", "A record that was not renewed for this long is dead."),
+    key(
+        "transport.http.allow_link_local",
+        EnvKind::Bool,
+        "false",
+        "Whether URLs may lead to link-local addresses, where clouds keep their metadata services.",
+    ),
     key("transport.http.pool.enabled", EnvKind::Bool, "true", "Whether HTTP links are kept and shared."),
     key("transport.http.pool.max_per_target", LINKS, "100", "Links to one origin; a hard limit."),
     key("transport.http.pool.min_idle", IDLE_LINKS, "0", "Links kept warm once an origin has been used."),

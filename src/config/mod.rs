@@ -225,6 +225,8 @@ pub struct HttpConfig {
     pub response_timeout: Duration,
     /// What our caller speaks. `BIPLANE_HTTP_VERSION`
     pub version: HttpVersion,
+    /// Whether URLs may lead to link-local addresses, where clouds keep their metadata services.
+    pub allow_link_local: bool,
     /// Links per origin.
     pub pool: PoolConfig,
 }

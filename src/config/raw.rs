@@ -98,6 +98,7 @@ struct RawHttp {
     #[serde(deserialize_with = "deserialize_duration")]
     response_timeout: Duration,
     version: HttpVersion,
+    allow_link_local: bool,
     pool: RawPool,
 }
 
@@ -179,6 +180,7 @@ pub(super) fn parse(
             response_format: http.response_format,
             response_timeout: http.response_timeout,
             version: http.version,
+            allow_link_local: http.allow_link_local,
             pool: http.pool.into(),
         },
         tls,

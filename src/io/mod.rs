@@ -20,16 +20,22 @@ pub mod messages;
 mod principal;
 #[cfg(unix)]
 pub mod private;
+#[cfg(all(unix, feature = "stdio"))]
+pub mod process;
 mod request;
 mod response;
 pub mod sessions;
+#[cfg(unix)]
+pub mod socket_file;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "tcp", feature = "lines"))]
+pub(crate) mod tune;
 
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;
 pub use driver::ByteStream;
 pub use link::{MuxLink, NoService, Service};
-pub use principal::Principal;
+pub use principal::{PRINCIPAL, Principal};
 pub use request::{MuxRequestClient, MuxRequestServer};
 pub use response::MuxResponsePlane;

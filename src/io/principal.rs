@@ -4,6 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The header of an inbound [`Message`](crate::Message) that names who sent it. Only listeners set it; one that comes from
+/// outside is taken off.
+pub const PRINCIPAL: &str = "biplane-principal";
+
 /// Who authenticated: the name that a token or certificate was given in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(Arc<str>);

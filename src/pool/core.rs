@@ -226,6 +226,10 @@ impl<L: Link, W> Core<L, W> {
             self.effects().evicted.push((link, cause));
             return;
         }
+        // Never while there are links: how they are counted depends on it.
+        if let Some(capacity) = link.capacity().filter(|_| self.links.is_empty()) {
+            self.limits.leases_per_link = capacity.max(1);
+        }
         let expires = now.checked_add(jittered(self.limits.max_lifetime, random));
         let entry = Entry { link, leases: 0, retired: None, served: false, expires, idle_since: None, pinged: None };
         let index = self.links.insert(entry);

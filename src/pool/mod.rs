@@ -55,6 +55,12 @@ pub trait Link: Send + Sync + 'static {
     /// Whether one more stream fits now: stream limit, send window. A fresh link that does not know its limits yet says yes.
     fn has_room(&self) -> bool;
 
+    /// Leases at once on this link, where only its handshake tells. What the first link of a target says holds for the
+    /// target, as long as it has links.
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+
     /// Keepalive of an idle link. Returns at once; if no answer comes, the link becomes unusable.
     fn ping(&self) {}
 
@@ -69,7 +75,7 @@ pub struct PoolKey {
     pub transport: TransportId,
     /// Where to, in the transport's own form; `host:port` for most. Without credentials: it is logged.
     pub authority: String,
-    /// The identity of the TLS settings; empty for clear text.
+    /// The identity of the TLS settings, or what else makes links to one place differ; empty for plain clear text.
     pub security: String,
     /// The session that a link must stay with, where the transport's sharing is per session.
     pub affinity: Option<SessionId>,

@@ -5,11 +5,14 @@
 pub mod binary;
 #[cfg(feature = "http")]
 pub mod body;
+pub mod events;
 pub mod frame;
 #[cfg(feature = "http")]
 pub mod item_json;
 pub mod json;
 pub mod jsonrpc;
+#[cfg(feature = "http")]
+pub mod mcp;
 pub mod mux;
 #[cfg(feature = "http")]
 pub mod ndjson;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `text/event-stream`: server-sent events by the WHATWG HTML standard, section 9.2, and the items of an answer in them.
+//! `text/event-stream`: the items of an answer as server-sent [`events`](super::events).
 //!
 //! An item that is UTF-8 without CR is sent as it is, a `data:` line for each of its lines:
 //!
@@ -24,12 +24,13 @@
 //!
 //! Events of other names are skipped, as the standard has it.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use super::body::{BodyEvent, BodyLimits, append};
+use super::body::{BodyEvent, BodyLimits};
+use super::events::EventParser;
 use super::item_json::{self, decode_base64, encode_base64, malformed};
 use super::ndjson;
-use crate::error::{Detail, Error, Result};
+use crate::error::{Error, Result};
 use crate::message::{Headers, Message};
 
 /// Appends `event`.
@@ -79,7 +80,7 @@ fn encode_item(item: &[u8], out: &mut BytesMut) {
 #[derive(Debug)]
 pub struct Decoder {
     limits: BodyLimits,
-    parser: Parser,
+    parser: EventParser,
     /// Of the item that follows.
     headers: Headers,
 }
@@ -87,7 +88,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the beginning of a body.
     pub fn new(limits: BodyLimits) -> Self {
-        Self { limits, parser: Parser::new(limits.encoded), headers: Headers::new() }
+        Self { limits, parser: EventParser::new(limits.encoded), headers: Headers::new() }
     }
 
     /// Takes the next bytes.
@@ -125,166 +126,11 @@ impl Decoder {
     }
 }
 
-/// One dispatched event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SseEvent {
-    /// The field `event`; empty means `message`.
-    pub kind: Bytes,
-    /// The `data` lines, joined by line feeds.
-    pub data: Bytes,
-}
-
-/// The standard's parser: bytes in any chunks to events. Lines end with LF, CR or CRLF; one byte order mark at the beginning
-/// is skipped; an event without its blank line at the end of the stream is none.
-///
-/// `id` and `retry` are skipped: they serve reconnection, which answers do not have.
-#[derive(Debug)]
-pub struct Parser {
-    limit: usize,
-    buffer: BytesMut,
-    /// Bytes of `buffer` that are known to hold no line end.
-    searched: usize,
-    /// The last line ended with CR: an LF that follows belongs to it.
-    after_cr: bool,
-    started: bool,
-    kind: Bytes,
-    data: BytesMut,
-}
-
-impl Parser {
-    /// A parser that takes lines, and the data of an event, of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            buffer: BytesMut::new(),
-            searched: 0,
-            after_cr: false,
-            started: false,
-            kind: Bytes::new(),
-            data: BytesMut::new(),
-        }
-    }
-
-    /// Takes the next bytes.
-    pub fn push(&mut self, chunk: Bytes) {
-        append(&mut self.buffer, chunk);
-    }
-
-    /// The next event, or `None` until more bytes come.
-    pub fn next_event(&mut self) -> Result<Option<SseEvent>> {
-        while let Some(line) = self.next_line()? {
-            if line.is_empty() {
-                let kind = std::mem::take(&mut self.kind);
-                if self.data.is_empty() {
-                    continue;
-                }
-                let mut data = self.data.split().freeze();
-                data.truncate(data.len() - 1);
-                return Ok(Some(SseEvent { kind, data }));
-            }
-            self.field(&line)?;
-        }
-        Ok(None)
-    }
-
-    fn next_line(&mut self) -> Result<Option<BytesMut>> {
-        if !self.started {
-            // Wait for as many bytes as tell whether there is a byte order mark.
-            const MARK: &[u8] = b"\xef\xbb\xbf";
-            if self.buffer.len() < MARK.len() && MARK.starts_with(&self.buffer) {
-                return Ok(None);
-            }
-            if self.buffer.starts_with(MARK) {
-                self.buffer.advance(MARK.len());
-            }
-            self.started = true;
-        }
-        if self.after_cr && !self.buffer.is_empty() {
-            if self.buffer.starts_with(b"\n") {
-                self.buffer.advance(1);
-            }
-            self.after_cr = false;
-        }
-        let end = self.buffer.iter().skip(self.searched).position(|byte| matches!(byte, b'\n' | b'\r'));
-        let length = end.map_or(self.buffer.len(), |end| self.searched + end);
-        if length > self.limit {
-            return Err(Error::too_large("a line", self.limit as u64, length as u64)
-                .with_detail(Detail::FrameTooLarge { limit: self.limit as u64, got: length as u64 }));
-        }
-        if end.is_none() {
-            self.searched = length;
-            return Ok(None);
-        }
-        self.searched = 0;
-        let mut line = self.buffer.split_to(length + 1);
-        self.after_cr = line.ends_with(b"\r");
-        line.truncate(length);
-        Ok(Some(line))
-    }
-
-    fn field(&mut self, line: &[u8]) -> Result<()> {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = line.split_at(colon);
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match name {
-            b"data" => {
-                let length = self.data.len() + value.len() + 1;
-                if length > self.limit.saturating_add(1) {
-                    return Err(Error::too_large("the data of an event", self.limit as u64, length as u64 - 1));
-                }
-                self.data.extend_from_slice(value);
-                self.data.extend_from_slice(b"\n");
-            }
-            b"event" => self.kind = Bytes::copy_from_slice(value),
-            // A line that begins with a colon is a comment.
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::PeerError;
     use crate::message::Subject;
-
-    fn events(text: &str) -> Vec<(String, String)> {
-        let mut parser = Parser::new(1000);
-        parser.push(Bytes::copy_from_slice(text.as_bytes()));
-        let mut events = Vec::new();
-        while let Some(event) = parser.next_event().unwrap() {
-            let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-            events.push((text(&event.kind), text(&event.data)));
-        }
-        events
-    }
-
-    #[test]
-    fn the_examples_of_the_standard() {
-        let pair = |kind: &str, data: &str| (kind.to_owned(), data.to_owned());
-        assert_eq!(
-            events(
-                "data: This is the first message.\n\ndata: This is the second message, it\ndata: has two lines.\n\n"
-            ),
-            [pair("", "This is the first message."), pair("", "This is the second message, it\nhas two lines.")]
-        );
-        assert_eq!(events("event: add\ndata: 73857293\n\n"), [pair("add", "73857293")]);
-        assert_eq!(
-            events(": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n"),
-            [pair("", "first event"), pair("", "second event"),]
-        );
-        assert_eq!(events("data\n\ndata\ndata\n\ndata:"), [pair("", ""), pair("", "\n")]);
-        assert_eq!(events("data:test\n\ndata: test\n\n"), [pair("", "test"), pair("", "test")]);
-        // An event without data is not dispatched, and its name is forgotten.
-        assert_eq!(events("event: a\n\ndata: b\n\n"), [pair("", "b")]);
-        // Line ends of all three kinds, a byte order mark, fields that nobody knows.
-        assert_eq!(
-            events("\u{feff}data: a\r\r\ndata: b\r\n\r\nretry: 1\rother: x\rdata: c\n\n"),
-            [pair("", "a"), pair("", "b"), pair("", "c"),]
-        );
-    }
 
     #[test]
     fn items_are_written_as_the_design_says() {

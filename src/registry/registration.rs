@@ -3,6 +3,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -201,13 +202,20 @@ pub struct BuildContext {
     config: Arc<Config>,
     telemetry: Telemetry,
     instance_id: u64,
+    environment: Arc<[(OsString, OsString)]>,
     shared: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
 }
 
 impl BuildContext {
     /// The context of one runtime.
     pub fn new(config: Arc<Config>, telemetry: Telemetry, instance_id: u64) -> Self {
-        Self { config, telemetry, instance_id, shared: Arc::default() }
+        Self { config, telemetry, instance_id, environment: Arc::default(), shared: Arc::default() }
+    }
+
+    /// With the variables that the runtime was given, for transports that start programs.
+    pub fn with_environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment = variables.into_iter().collect();
+        self
     }
 
     /// The effective configuration.
@@ -228,6 +236,12 @@ impl BuildContext {
     /// The id under which this process publishes itself.
     pub fn instance_id(&self) -> u64 {
         self.instance_id
+    }
+
+    /// The variables that the runtime was given: those of the process, if its maker said so; of one name the last counts.
+    /// Settings come from [`config`](Self::config); this is for what programs that a transport starts are to see.
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
     }
 
     /// Makes `value` the one `T` of this runtime.

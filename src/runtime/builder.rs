@@ -22,6 +22,7 @@ type Share = Box<dyn FnOnce(&BuildContext)>;
 /// Collects what a [`Biplane`] is made of. Nothing is bound or dialled before it is used.
 pub struct Builder {
     inputs: Inputs,
+    environment: Vec<(OsString, OsString)>,
     collected: bool,
     register: Vec<Register>,
     share: Vec<Share>,
@@ -33,6 +34,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             inputs: Inputs::default(),
+            environment: Vec::new(),
             collected: true,
             register: Vec::new(),
             share: Vec::new(),
@@ -43,8 +45,9 @@ impl Builder {
 
     /// Reads these variables; a later one of the same name wins.
     pub fn env<K: Into<OsString>, V: Into<OsString>>(mut self, variables: impl IntoIterator<Item = (K, V)>) -> Self {
-        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        self.inputs.env.extend(Inputs::from_env(variables).env);
+        let variables: Vec<_> = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.inputs.env.extend(Inputs::from_env(variables.iter().cloned()).env);
+        self.environment.extend(variables);
         self
     }
 
@@ -119,7 +122,8 @@ impl Builder {
         let telemetry = Telemetry::default();
         // Within 53 bits, so that readers whose numbers are doubles show the same id.
         let instance_id = self.instance_id.unwrap_or_else(|| random_u64() >> 11);
-        let context = BuildContext::new(config.clone(), telemetry.clone(), instance_id);
+        let context =
+            BuildContext::new(config.clone(), telemetry.clone(), instance_id).with_environment(self.environment);
         for share in self.share {
             share(&context);
         }

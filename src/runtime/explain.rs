@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who would carry a call, and why each other one would not.
 
-use super::Biplane;
 use super::route::of_request;
+use super::{Biplane, rpc};
 use crate::capability::Requirements;
 use crate::error::Result;
 use crate::plane::PlaneType;
@@ -12,11 +12,29 @@ use crate::target::{ServiceName, Target, TransportId};
 impl Biplane {
     /// Explains what a call of a URL or of a service by name would do now. Sends nothing to anyone but discovery.
     pub async fn explain(&self, url_or_name: &str, needs: Requirements) -> Result<Explanation> {
+        if let Some(rest) = rpc::rest(url_or_name) {
+            return self.explain_rpc(rest, needs).await;
+        }
         if url_or_name.contains(':') {
             self.explain_url(url_or_name, needs)
         } else {
             self.explain_name(url_or_name, needs).await
         }
+    }
+
+    /// A connection on the planes goes where a call of the service goes.
+    async fn explain_rpc(&self, rest: &str, needs: Requirements) -> Result<Explanation> {
+        let place = rpc::Place::parse(rest)?;
+        let explanation = self.explain_name(&place.name.to_string(), needs).await?;
+        Ok(Explanation { asked: format!("rpc:{}", place.name), ..explanation }
+            .with_note(
+                "connection",
+                "each message is a request on the request plane, what the server says to it its answer",
+            )
+            .with_note(
+                "sessions",
+                "a request without one goes to any instance, a session stays with the one that opened it",
+            ))
     }
 
     fn explain_url(&self, url: &str, needs: Requirements) -> Result<Explanation> {

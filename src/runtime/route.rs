@@ -111,6 +111,9 @@ impl Inner {
             .registry
             .registration(PlaneType::Connection, &to.transport)
             .map_err(|error| Error::unsupported(error.to_string()))?;
+        if !registration.capabilities.rendezvous.inline {
+            return Err(Error::unsupported(format!("connections of {} are no plane", to.transport)));
+        }
         let target = self.target_of(to, registration)?;
         self.registry.get_transport(&to.transport)?.connect(&target).await
     }

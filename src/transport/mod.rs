@@ -3,7 +3,11 @@
 
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "lines")]
+pub mod lines;
 #[cfg(feature = "mem")]
 pub mod mem;
+#[cfg(all(unix, feature = "stdio"))]
+pub mod stdio;
 #[cfg(feature = "tcp")]
 pub mod tcp;

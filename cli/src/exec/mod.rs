@@ -5,21 +5,21 @@ use std::pin::pin;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use biplane::io::process::{Groups, Leash, Pipes, Tail};
 use biplane::{Error, Handler, PeerError, Request, ResponseSender, Result, Retry};
-use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdin;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStderr, ChildStdin};
 use tokio::sync::watch;
 
-pub(crate) use self::groups::Groups;
-use self::leash::Leash;
 use self::lines::Lines;
-use self::tail::Tail;
 
-mod group;
-mod groups;
-mod leash;
 mod lines;
-mod tail;
+
+/// From SIGTERM to SIGKILL.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// Bytes of standard error that the caller is told: a stack trace or two.
+const TOLD: usize = 4 << 10;
 
 /// For what a process that left the group still writes to the pipes that it took along, after the shell has ended.
 const LINGER: Duration = Duration::from_secs(1);
@@ -41,27 +41,26 @@ impl Exec {
         Self { command: command.to_owned(), max_item, groups }
     }
 
-    async fn start(&self) -> Result<(Leash, group::Pipes)> {
+    async fn start(&self) -> Result<(Leash, Pipes)> {
         let mut command = Command::new("sh");
         command.arg("-c").arg(&self.command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let groups = self.groups.clone();
         // Forking takes its time, and the first poll of a handler is in its link's own task. If nobody waits for the group
         // any more when it is there, it is dropped, which ends it.
-        let spawned = tokio::task::spawn_blocking(move || groups.spawn(command)).await;
+        let spawned = tokio::task::spawn_blocking(move || groups.spawn(command, GRACE)).await;
         let spawned = spawned.map_err(|error| Error::unexpected("the worker is ending").with_source(error))?;
-        let (group, pipes) = spawned.map_err(|error| {
+        spawned.map_err(|error| {
             // Out of processes, descriptors or memory: another instance may have some.
             Error::overloaded("the command cannot be started").with_source(error).with_retry(Retry::Safe)
-        })?;
-        Ok((Leash::new(group), pipes))
+        })
     }
 }
 
 impl Handler for Exec {
     async fn handle(&self, request: Request, reply: ResponseSender) -> Result<()> {
         let (leash, pipes) = self.start().await?;
-        let (stdin, stdout, stderr) = pipes.into_async()?;
+        let (stdin, stdout, mut stderr) = pipes.into_async()?;
         let (has_exited, exited) = watch::channel(false);
 
         let items = async {
@@ -72,11 +71,9 @@ impl Handler for Exec {
             Ok::<_, Error>(())
         };
         let said = async {
-            let mut tail = Tail::new(stderr);
-            while unless_lingering(&exited, async { tail.read().await.map(|more| more.then_some(())) }).await?.is_some()
-            {
-            }
-            Ok::<_, Error>(tail.into_text())
+            let mut tail = Tail::new(TOLD);
+            while unless_lingering(&exited, read_into(&mut tail, &mut stderr)).await?.is_some() {}
+            Ok::<_, Error>(tail.text())
         };
         let exit = async {
             tokio::select! {
@@ -140,6 +137,15 @@ async fn feed(mut stdin: ChildStdin, request: Request) -> Result<()> {
         end = stdin.write_all(&line).await;
     }
     Ok(())
+}
+
+/// A piece of what the command says; nothing at its end. Cancel-safe.
+async fn read_into(tail: &mut Tail, stderr: &mut ChildStderr) -> Result<Option<()>> {
+    let mut piece = [0; TOLD];
+    let read = stderr.read(&mut piece).await;
+    let read = read.map_err(|error| Error::unexpected("the command's errors cannot be read").with_source(error))?;
+    tail.push(piece.get(..read).unwrap_or_default());
+    Ok((read > 0).then_some(()))
 }
 
 /// What `reading` gives; nothing, if the command has exited and nothing came for a while.

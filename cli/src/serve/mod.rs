@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use biplane::io::process::Groups;
 use biplane::{Biplane, Handler, Result, Serving};
 
 use self::echo::Echo;
 use self::tokens::Tokens;
 use crate::context::Context;
-use crate::exec::{Exec, Groups};
+use crate::exec::{Exec, GRACE};
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 
@@ -93,7 +94,7 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> Result<Exit> {
         has_drained = drain => if has_drained { Exit::OK } else { Exit::TIMEOUT },
         _ = interrupts.next() => Exit::INTERRUPTED,
     };
-    groups.end_all().await;
+    groups.end_all(GRACE).await;
     Ok(exit)
 }
 

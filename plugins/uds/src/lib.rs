@@ -11,7 +11,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,10 +18,11 @@ use async_trait::async_trait;
 use biplane::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
 use biplane::config::{EnvKind, EnvVar};
 use biplane::io::private::create_private_dir;
+use biplane::io::socket_file::{SocketFile, check_path, is_stale};
 use biplane::io::{BoxedBytes, ByteListener, ByteTransport, Door, Links};
 use biplane::registry::{BuildContext, TransportRegistration};
 use biplane::{Error, Result, Target, TransportId};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 const ID: &str = "uds";
 
@@ -118,8 +118,7 @@ impl ByteTransport for Uds {
         };
         let hint = "check that nobody else listens there, that the directory exists and that this user may write to it";
         let failed = |error| Error::config(format!("cannot listen on {path}")).with_source(error).with_hint(hint);
-        let listener = listen(&path).await.map_err(failed)?;
-        Ok(Box::new(Listening { listener, path }))
+        Ok(Box::new(Listening(SocketFile::listen(Path::new(&path), None).await.map_err(failed)?)))
     }
 }
 
@@ -148,52 +147,21 @@ impl Uds {
     }
 }
 
-/// A socket's path is published as that of a URL, and `sun_path` takes 108 bytes on Linux, 104 elsewhere, with the end.
+/// A socket's path is published as that of a URL.
 fn fits(path: String) -> Result<String> {
-    let limit = if cfg!(target_os = "linux") { 107 } else { 103 };
-    if path.len() <= limit && !path.contains(['%', '?', '#']) {
-        return Ok(path);
-    }
-    let limits = format!("a socket's path has at most {limit} bytes, none of them %, ? or #");
-    Err(Error::config(format!("{limits}; {path} has {}", path.len())).with_hint("BIPLANE_UDS_DIR sets the directory"))
+    check_path(path).map_err(|error| error.with_hint("BIPLANE_UDS_DIR sets the directory"))
 }
 
-/// Takes the place of a socket that nobody listens on any more, and of nothing else.
-async fn listen(path: &str) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(Path::new(path)).await => {
-            fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        outcome => outcome,
-    }
-}
-
-async fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    is_socket && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-struct Listening {
-    listener: UnixListener,
-    path: String,
-}
+struct Listening(SocketFile);
 
 #[async_trait]
 impl ByteListener for Listening {
     fn address(&self) -> String {
-        self.path.clone()
+        self.0.path().to_string_lossy().into_owned()
     }
 
     async fn accept(&self) -> io::Result<(BoxedBytes, String)> {
-        let (stream, _) = self.listener.accept().await?;
-        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        Ok((Box::new(stream), pid.map_or_else(|| self.path.clone(), |pid| format!("process {pid}"))))
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let (stream, peer) = self.0.accept().await?;
+        Ok((Box::new(stream), peer))
     }
 }

@@ -11,7 +11,7 @@ use crate::connection::Inbound;
 const MAX_WAITING: usize = 1024;
 
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     queue: VecDeque<Inbound>,
     receiver: Option<Waker>,
     is_closed: bool,
@@ -19,12 +19,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.queue.len() < MAX_WAITING
     }
 
     /// What has no place any more, and whom to wake.
-    pub(super) fn put(&mut self, inbound: Inbound) -> (Option<Inbound>, Option<Waker>) {
+    pub(crate) fn put(&mut self, inbound: Inbound) -> (Option<Inbound>, Option<Waker>) {
         if self.is_closed {
             return (Some(inbound), None);
         }
@@ -37,7 +37,7 @@ impl Inbox {
         (oldest, self.receiver.take())
     }
 
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
         if let Some(inbound) = self.queue.pop_front() {
             return Poll::Ready(Some(inbound));
         }
@@ -49,7 +49,7 @@ impl Inbox {
     }
 
     /// What waits can still be received, requests of a peer that is gone excepted.
-    pub(super) fn close(&mut self) -> (VecDeque<Inbound>, Option<Waker>) {
+    pub(crate) fn close(&mut self) -> (VecDeque<Inbound>, Option<Waker>) {
         self.is_closed = true;
         let (notifications, requests) =
             self.queue.drain(..).partition(|inbound| matches!(inbound, Inbound::Notification(..)));
@@ -58,7 +58,7 @@ impl Inbox {
     }
 
     /// Nobody will receive.
-    pub(super) fn abandon(&mut self) -> VecDeque<Inbound> {
+    pub(crate) fn abandon(&mut self) -> VecDeque<Inbound> {
         self.is_closed = true;
         std::mem::take(&mut self.queue)
     }

@@ -37,10 +37,11 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
+// For transports whose messages are no wire.
+pub use super::principal::PRINCIPAL;
+#[cfg(feature = "http")]
+pub(crate) use inbound::Inbox;
 pub use lines::Lines;
-
-/// The header of an inbound message that names who sent it, where the listener authenticates. Set by listeners alone.
-pub const PRINCIPAL: &str = "biplane-principal";
 
 /// What a connection over messages can do.
 pub const CLAIMS: TransportCapabilities = TransportCapabilities {

@@ -10,14 +10,16 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
 use super::incoming;
 use super::listening::{LINK_WINDOW, MAX_STREAMS, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
-use crate::config::HttpVersion;
+use super::reach;
+use super::speech::Speech;
+use crate::config::{Config, HttpVersion};
 use crate::error::{Error, Phase, Result};
-use crate::pool::{Lease, Link};
+use crate::pool::{Lease, Link, PoolKey};
 
 /// Requests that share a link. Somewhat less than the 256 that our own servers take, so that streams which are being
 /// reset leave room.
@@ -54,20 +56,22 @@ pub(super) struct SendFailure {
 }
 
 impl HttpLink {
-    /// Dials `authority`, which is `host:port`. The pool bounds the time.
-    pub(super) async fn dial(authority: &str, version: HttpVersion) -> Result<Self> {
-        let failed = |error| {
-            Error::connect(format!("cannot connect to {authority}"))
-                .with_hint("check that the service runs and that the address is reachable from here")
-                .with_phase(Phase::Connect)
-                .with_source(error)
-        };
-        let stream = TcpStream::connect(authority).await.map_err(failed)?;
-        let _ = stream.set_nodelay(true);
-        let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-        let sender = match version {
-            HttpVersion::Http1 => http1_sender(stream).await,
-            HttpVersion::Http2 => http2_sender(stream).await,
+    /// Dials what `key` names. The pool bounds the time.
+    pub(super) async fn dial(key: &PoolKey, config: &Config) -> Result<Self> {
+        let authority = &key.authority;
+        let sender = match Speech::of(&key.security) {
+            Speech::Plane => {
+                let stream = reach::anywhere(authority).await?;
+                match config.http.version {
+                    HttpVersion::Http1 => http1_sender(stream).await,
+                    HttpVersion::Http2 => http2_sender(stream).await,
+                }
+            }
+            Speech::Plain => http1_sender(reach::guarded(authority, config.http.allow_link_local).await?).await,
+            Speech::Secure => {
+                return Err(Error::unsupported("https: TLS is not part of this build")
+                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted"));
+            }
         };
         let failed = |error| {
             Error::connect(format!("no HTTP session with {authority}")).with_phase(Phase::Connect).with_source(error)
@@ -103,6 +107,11 @@ impl HttpLink {
         !matches!(&*self.sender(), Sender::Http1(_))
     }
 
+    /// What was agreed on.
+    pub(super) fn version(&self) -> HttpVersion {
+        if self.is_multiplexed() { HttpVersion::Http2 } else { HttpVersion::Http1 }
+    }
+
     fn sender(&self) -> MutexGuard<'_, Sender> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,20 +135,24 @@ impl Link for HttpLink {
         }
     }
 
+    fn capacity(&self) -> Option<usize> {
+        Some(leases_per_link(self.version()))
+    }
+
     fn close(&self) {
         let sender = std::mem::replace(&mut *self.sender(), Sender::Closed);
         drop(sender);
     }
 }
 
-async fn http1_sender(stream: TcpStream) -> hyper::Result<Sender> {
+async fn http1_sender<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> hyper::Result<Sender> {
     let (sender, link) =
         http1::Builder::new().max_header_size(MAX_RESPONSE_HEAD).handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move { ended(link.await) });
     Ok(Sender::Http1(sender))
 }
 
-async fn http2_sender(stream: TcpStream) -> hyper::Result<Sender> {
+async fn http2_sender<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> hyper::Result<Sender> {
     let mut tasks = super::tasks::LinkTasks::default();
     let (sender, link) = http2::Builder::new(tasks.executor())
         .timer(TokioTimer::new())
@@ -176,6 +189,11 @@ pub(super) struct Hold {
 impl Hold {
     pub(super) fn new(lease: Lease<HttpLink>) -> Self {
         Self { link: lease.link().clone(), lease: Some(lease), complete: false }
+    }
+
+    /// A link that nobody else has, and that ends with this.
+    pub(super) fn alone(link: HttpLink) -> Self {
+        Self { link: Arc::new(link), lease: None, complete: false }
     }
 
     /// The link.

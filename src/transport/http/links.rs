@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All links of one runtime's callers, and the one exchange that everything else is made of.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -14,7 +15,8 @@ use super::body::Body;
 use super::incoming;
 use super::link::{CONTROL_TIMEOUT, Hold, HttpLink, SendFailure, leases_per_link};
 use super::place::Place;
-use crate::config::{Config, HttpVersion};
+use super::speech::Speech;
+use crate::config::Config;
 use crate::error::{Error, Phase, Result, Retry};
 use crate::message::Subject;
 use crate::pool::{Pool, PoolKey, PoolSettings};
@@ -49,9 +51,11 @@ impl Links {
             connect_timeout: config.limits.connect_timeout,
             exhausted_hint: "raise max_per_target in [transport.http.pool]",
         };
-        let metrics = move |key: &PoolKey| telemetry.pool(PoolFamily::Transport, &key.transport, &key.authority);
+        let metrics = move |key: &PoolKey| telemetry.pool(PoolFamily::Transport, &key.transport, &shown(key));
+        let dialling = config.clone();
         let pool = Pool::new(settings, metrics, move |key| {
-            Box::pin(async move { HttpLink::dial(&key.authority, version).await })
+            let config = dialling.clone();
+            Box::pin(async move { HttpLink::dial(&key, &config).await })
         });
         Self { config, pool, places: Mutex::default() }
     }
@@ -98,7 +102,6 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Exchange> {
-        let version = self.config.http.version;
         let mut retried = false;
         loop {
             let lease = match self.pool.try_checkout(&place.key) {
@@ -109,21 +112,60 @@ impl Links {
                 }
             };
             let hold = Hold::new(lease);
-            let request = place.request(method.clone(), version, headers.clone(), Body::full(body.clone()))?;
-            let failure = match timeout_at(deadline.into(), hold.link().send(request)).await {
-                Ok(Ok(response)) => return Ok(Exchange { response, hold }),
-                Ok(Err(failure)) => failure,
-                Err(_) => {
-                    let error = Error::timeout("no acknowledgement in time").with_phase(Phase::Acknowledge);
-                    return Err(decorate(error, place));
-                }
-            };
             let reused = hold.is_reused();
-            if failure.unsent && reused && !retried {
-                retried = true;
-                continue;
+            match self.exchange(hold, place, &method, &headers, &body, deadline).await? {
+                Ok(exchange) => return Ok(exchange),
+                Err(failure) if failure.unsent && reused && !retried => retried = true,
+                Err(failure) => return Err(decorate(failed(failure, reused, place), place)),
             }
-            return Err(decorate(failed(failure, reused, version), place));
+        }
+    }
+
+    /// As [`send`](Self::send), for a response that may last as long as a session: on HTTP/1.1 it has a link of its own,
+    /// which counts against no limit of the pool, or those that wait for events would keep all others waiting.
+    pub(super) async fn send_standing(
+        &self,
+        place: &Place,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Exchange> {
+        let shared = self.pool.try_checkout(&place.key).filter(|lease| lease.link().is_multiplexed());
+        let hold = match shared {
+            Some(lease) => Hold::new(lease),
+            None => {
+                let until = deadline.min(Instant::now() + self.config.limits.connect_timeout);
+                let dialled = timeout_at(until.into(), HttpLink::dial(&place.key, &self.config)).await;
+                let late = |_| Error::connect("no link in time").with_hint("raise BIPLANE_CONNECT_TIMEOUT");
+                let dialled = dialled.map_err(late).and_then(|dialled| dialled);
+                Hold::alone(dialled.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?)
+            }
+        };
+        match self.exchange(hold, place, &method, &headers, &body, deadline).await? {
+            Ok(exchange) => Ok(exchange),
+            Err(failure) => Err(decorate(failed(failure, false, place), place)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        hold: Hold,
+        place: &Place,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Bytes,
+        deadline: Instant,
+    ) -> Result<Result<Exchange, SendFailure>> {
+        let version = hold.link().version();
+        let request = place.request(method.clone(), version, headers.clone(), Body::full(body.clone()))?;
+        match timeout_at(deadline.into(), hold.link().send(request)).await {
+            Ok(Ok(response)) => Ok(Ok(Exchange { response, hold })),
+            Ok(Err(failure)) => Ok(Err(failure)),
+            Err(_) => {
+                let error = Error::timeout("no acknowledgement in time").with_phase(Phase::Acknowledge);
+                Err(decorate(error, place))
+            }
         }
     }
 
@@ -164,17 +206,27 @@ impl Links {
     }
 }
 
-fn failed(failure: SendFailure, reused: bool, version: HttpVersion) -> Error {
+fn failed(failure: SendFailure, reused: bool, place: &Place) -> Error {
     let retry = if failure.unsent { Retry::Safe } else { Retry::Never };
     let mut error = Error::closed("the link ended before the request was acknowledged")
         .with_phase(Phase::Acknowledge)
         .with_retry(retry);
-    if !reused && version == HttpVersion::Http2 {
-        error = error.with_hint("if the server speaks no HTTP/2 in clear text, set BIPLANE_HTTP_VERSION=1.1");
+    if !reused && place.speech() == Speech::Plane {
+        error = error.with_hint(
+            "check that it is a biplane server; if it speaks no HTTP/2 in clear text, set BIPLANE_HTTP_VERSION=1.1",
+        );
     }
     match failure.cause {
         Some(cause) => error.with_source(cause),
         None => error,
+    }
+}
+
+/// The label of a pool's figures: links to one origin that are kept apart are shown apart.
+fn shown(key: &PoolKey) -> Cow<'_, str> {
+    match key.security.split_once(' ') {
+        Some((_, purpose)) => Cow::Owned(format!("{} {purpose}", key.authority)),
+        None => Cow::Borrowed(&key.authority),
     }
 }
 

@@ -12,11 +12,13 @@ mod accept;
 mod answer;
 mod body;
 mod call;
-mod connection;
 mod control;
+mod endpoint;
+mod event_stream;
 mod head;
 mod idle;
 mod incoming;
+mod known;
 mod link;
 mod links;
 mod listen;
@@ -24,6 +26,7 @@ mod listening;
 mod live;
 mod names;
 mod place;
+mod reach;
 mod refusal;
 mod reply;
 mod request_client;
@@ -31,13 +34,17 @@ mod request_server;
 mod response_client;
 mod response_server;
 mod sniff;
+mod speech;
+mod streamable;
 mod tasks;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::known::Known;
 use self::links::Links;
 use self::listen::{Faces, Listens};
 use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
@@ -48,14 +55,15 @@ use crate::plane::{Opened, PendingResponse, RequestPlane, ResponseConnectionInfo
 use crate::registry::{BuildContext, TransportRegistration};
 use crate::target::{TransportAddress, TransportId};
 
-pub use self::connection::HttpTransport;
 pub use self::listen::{ListenSettings, Revisions};
 pub use self::request_client::HttpRequestClient;
 pub use self::request_server::HttpRequestServer;
 pub use self::response_client::HttpResponseClient;
 pub use self::response_server::HttpResponseServer;
+pub use self::streamable::StreamableHttp;
 
-const CONNECTION: TransportCapabilities = TransportCapabilities {
+/// Of the planes: one link carries requests and answers.
+const PLANES: TransportCapabilities = TransportCapabilities {
     exchange: Exchange::Streaming,
     sharing: Sharing::Any,
     rendezvous: Rendezvous::INLINE,
@@ -64,13 +72,17 @@ const CONNECTION: TransportCapabilities = TransportCapabilities {
     max_message_size: None,
 };
 
-const REQUEST: TransportCapabilities = TransportCapabilities { exchange: Exchange::Unary, ..CONNECTION };
+const REQUEST: TransportCapabilities = TransportCapabilities { exchange: Exchange::Unary, ..PLANES };
 
-const RESPONSE: TransportCapabilities = TransportCapabilities { rendezvous: Rendezvous::FETCH, ..CONNECTION };
+const RESPONSE: TransportCapabilities = TransportCapabilities { rendezvous: Rendezvous::FETCH, ..PLANES };
 
-/// Requests by URL.
+/// Of connections to MCP servers: they speak JSON-RPC, which is nothing that a plane could be made of.
+const CONNECTION: TransportCapabilities =
+    TransportCapabilities { exchange: Exchange::Unary, rendezvous: Rendezvous::NONE, server_push: true, ..PLANES };
+
+/// MCP by URL: Streamable HTTP.
 pub const HTTP_CONNECTION: TransportRegistration = TransportRegistration::connection("http", build_connection)
-    .schemes(&["http"])
+    .schemes(&["http", "https"])
     .priority(20)
     .capabilities(CONNECTION);
 
@@ -89,7 +101,12 @@ fn links(context: &BuildContext) -> Result<Arc<Links>> {
 }
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
-    Ok(Arc::new(HttpTransport::new(links(context)?, Listens::new(context, Faces::Streamable, TransportId::HTTP)?)))
+    let known = context.shared(|| Ok(Known::default()))?;
+    Ok(Arc::new(StreamableHttp::new(
+        links(context)?,
+        known,
+        Listens::new(context, Faces::Streamable, TransportId::HTTP)?,
+    )))
 }
 
 fn build_request(context: &BuildContext) -> Result<RequestPlane> {

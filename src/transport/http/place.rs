@@ -6,11 +6,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use super::body::Body;
 use super::head::encode_subject;
+use super::speech::Speech;
 use crate::config::HttpVersion;
 use crate::error::{Error, Result};
 use crate::message::Subject;
 use crate::pool::PoolKey;
-use crate::target::TransportId;
+use crate::target::{Target, TransportId};
 
 /// An origin and a path.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Place {
     pub(super) key: PoolKey,
     authority: Authority,
     path: PathAndQuery,
+    speech: Speech,
 }
 
 impl Place {
@@ -42,14 +44,51 @@ impl Place {
                 .with_hint("take them out; pass what the service wants as message headers"));
         }
         let port = authority.port_u16().unwrap_or(80);
-        let key = PoolKey {
-            transport: TransportId::HTTP,
-            authority: format!("{}:{port}", authority.host()),
-            security: String::new(),
-            affinity: None,
-        };
         let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { key, authority, path })
+        Ok(Self {
+            key: key(format!("{}:{port}", authority.host()), Speech::Plane),
+            authority,
+            path,
+            speech: Speech::Plane,
+        })
+    }
+
+    /// The endpoint of a server that need not be ours: `http:` or `https:`. Credentials in the URL are left out.
+    pub(super) fn endpoint(target: &Target) -> Result<Self> {
+        let malformed = |what: &'static str| Error::config(what).with_target(target.to_string());
+        let speech = match target.scheme() {
+            "http" => Speech::Plain,
+            "https" => Speech::Secure,
+            other => {
+                return Err(Error::unsupported(format!("{other}: is no scheme of HTTP"))
+                    .with_hint("write http://host:port/path or https://host/path"));
+            }
+        };
+        let url = target.url();
+        let host = url.host_str().ok_or_else(|| malformed("no host in the URL"))?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let authority = authority.parse().map_err(|error| malformed("no host in the URL").with_source(error))?;
+        let path = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let path = path.parse().map_err(|error| malformed("no path in the URL").with_source(error))?;
+        Ok(Self { key: key(target.authority()?, speech), authority, path, speech })
+    }
+
+    /// The same place, by links on which nothing long is under way.
+    pub(super) fn aside(&self) -> Self {
+        let mut aside = self.clone();
+        aside.key.security = format!("{} aside", self.speech.name());
+        aside
+    }
+
+    /// How its server is spoken to.
+    pub(super) fn speech(&self) -> Speech {
+        self.speech
     }
 
     /// Another path at the same origin.
@@ -75,7 +114,7 @@ impl Place {
 
     /// The URL, for people.
     pub(super) fn url(&self) -> String {
-        format!("http://{}{}", self.authority, self.path)
+        format!("{}://{}{}", self.speech.scheme(), self.authority, self.path)
     }
 
     /// A request to here.
@@ -99,7 +138,7 @@ impl Place {
             HttpVersion::Http2 => {
                 *request.version_mut() = http::Version::HTTP_2;
                 *request.uri_mut() = Uri::builder()
-                    .scheme(Scheme::HTTP)
+                    .scheme(self.speech.scheme())
                     .authority(self.authority.clone())
                     .path_and_query(self.path.clone())
                     .build()
@@ -108,6 +147,11 @@ impl Place {
         }
         Ok(request)
     }
+}
+
+/// Credentials are no part of it: it is logged.
+fn key(authority: String, speech: Speech) -> PoolKey {
+    PoolKey { transport: TransportId::HTTP, authority, security: speech.name().to_owned(), affinity: None }
 }
 
 #[cfg(test)]

@@ -7,10 +7,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
@@ -19,6 +17,7 @@ use crate::connection::Transport;
 use crate::error::{Error, Result};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::{bind_guarded, bind_tcp};
+use crate::io::tune::tune;
 use crate::io::{
     BoxedBytes, ByteListener, ByteTransport, Door, Links, MuxLink, MuxRequestClient, MuxRequestServer, MuxResponsePlane,
 };
@@ -173,15 +172,4 @@ impl ByteListener for Listening {
         let _ = tune(&stream, &self.config);
         Ok((Box::new(stream), peer.to_string()))
     }
-}
-
-/// No delay, since the driver batches by itself; and the kernel's own notion of a dead peer no later than ours.
-fn tune(stream: &TcpStream, config: &Config) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    let interval = config.tcp.heartbeat_interval.max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.tcp.connection_timeout))?;
-    Ok(())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One process group: its leader, and the certainty that nothing of it remains.
+//! One process group: its leader, and its end.
 //!
 //! The leader is reaped last. Until then it holds the group's number, dead or alive, so that a signal to the group can hit
 //! nobody else; that is why this waits with `waitid` and does not use tokio's own child, which reaps as soon as it can.
@@ -8,31 +8,33 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
-use biplane::{Error, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::groups::Groups;
+use crate::error::{Error, Result};
 
 /// A group whose leader has not been reaped. Drop kills it.
+#[derive(Debug)]
 pub(super) struct Group {
-    leader: Child,
+    /// Absent once it is reaped.
+    leader: Option<Child>,
     id: Pid,
     groups: Groups,
-    is_reaped: bool,
 }
 
-/// The leader's three pipes.
-pub(super) struct Pipes {
+/// The leader's pipes, as far as its [`Command`] asked for them.
+#[derive(Debug)]
+pub struct Pipes {
     stdin: Option<std::process::ChildStdin>,
     stdout: Option<std::process::ChildStdout>,
     stderr: Option<std::process::ChildStderr>,
 }
 
 impl Pipes {
-    /// Within a runtime.
-    pub(super) fn into_async(self) -> Result<(ChildStdin, ChildStdout, ChildStderr)> {
+    /// All three, for a runtime; call it within one. Fails if one is missing, or is no pipe.
+    pub fn into_async(self) -> Result<(ChildStdin, ChildStdout, ChildStderr)> {
         let (Some(stdin), Some(stdout), Some(stderr)) = (self.stdin, self.stdout, self.stderr) else {
             return Err(Error::unexpected("the command was started without its pipes"));
         };
@@ -43,12 +45,16 @@ impl Pipes {
 }
 
 impl Group {
-    pub(super) fn spawn(mut command: Command, groups: Groups) -> io::Result<(Self, Pipes)> {
+    pub(super) fn spawn(command: &mut Command, groups: Groups) -> io::Result<(Self, Pipes)> {
         let mut leader = command.process_group(0).spawn()?;
         let pipes = Pipes { stdin: leader.stdin.take(), stdout: leader.stdout.take(), stderr: leader.stderr.take() };
         let id = Pid::from_child(&leader);
         groups.enter(id);
-        Ok((Self { leader, id, groups, is_reaped: false }, pipes))
+        Ok((Self { leader: Some(leader), id, groups }, pipes))
+    }
+
+    pub(super) fn id(&self) -> Pid {
+        self.id
     }
 
     /// Signals every process of the group.
@@ -73,8 +79,9 @@ impl Group {
     /// Kills what is left of the group and reaps its leader, which must have ended: else this blocks until it has.
     pub(super) fn reap(mut self) -> Result<ExitStatus> {
         self.signal(Signal::KILL);
-        self.is_reaped = true;
-        let leader = &mut self.leader;
+        let Some(mut leader) = self.leader.take() else {
+            return Err(Error::unexpected("the command was reaped twice"));
+        };
         self.groups
             .leave(self.id, || leader.wait())
             .map_err(|error| Error::unexpected("the command's status cannot be read").with_source(error))
@@ -83,12 +90,14 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if self.is_reaped {
-            return;
-        }
+        let Some(mut leader) = self.leader.take() else { return };
         self.signal(Signal::KILL);
-        let leader = &mut self.leader;
-        // Without waiting: where this happens, the worker is ending, and the system reaps what it leaves.
-        let _ = self.groups.leave(self.id, || leader.try_wait());
+        if let Ok(None) = self.groups.leave(self.id, || leader.try_wait()) {
+            // It dies within moments, and somebody must take its status for it to be gone. This may be an async thread, or
+            // one that ends a runtime, so it is not the one that waits.
+            let reaper = std::thread::Builder::new().name("biplane-reaper".to_owned());
+            // Without threads it remains until this process ends: the system has nothing left to give.
+            let _ = reaper.spawn(move || leader.wait());
+        }
     }
 }

@@ -21,6 +21,7 @@ mod incoming;
 mod known;
 mod link;
 mod links;
+mod listen;
 mod listening;
 mod live;
 mod names;
@@ -45,14 +46,16 @@ use async_trait::async_trait;
 
 use self::known::Known;
 use self::links::Links;
+use self::listen::{Faces, Listens};
 use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
 use crate::connection::Transport;
 use crate::error::Result;
 use crate::message::RequestContext;
 use crate::plane::{Opened, PendingResponse, RequestPlane, ResponseConnectionInfo, ResponsePlane};
 use crate::registry::{BuildContext, TransportRegistration};
-use crate::target::TransportAddress;
+use crate::target::{TransportAddress, TransportId};
 
+pub use self::listen::{ListenSettings, Revisions};
 pub use self::request_client::HttpRequestClient;
 pub use self::request_server::HttpRequestServer;
 pub use self::response_client::HttpResponseClient;
@@ -99,7 +102,11 @@ fn links(context: &BuildContext) -> Result<Arc<Links>> {
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
     let known = context.shared(|| Ok(Known::default()))?;
-    Ok(Arc::new(StreamableHttp::new(links(context)?, known)))
+    Ok(Arc::new(StreamableHttp::new(
+        links(context)?,
+        known,
+        Listens::new(context, Faces::Streamable, TransportId::HTTP)?,
+    )))
 }
 
 fn build_request(context: &BuildContext) -> Result<RequestPlane> {

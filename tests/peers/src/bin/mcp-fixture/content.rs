@@ -18,6 +18,12 @@ pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ErrorData> {
         .map_err(|error| ErrorData::internal_error(format!("the fixture is wrong: {error}"), None))
 }
 
+/// A whole result as a type of `rmcp`, which takes from it what a legacy client does not know.
+pub(crate) fn complete<T: DeserializeOwned>(mut result: Value) -> Result<T, ErrorData> {
+    result["resultType"] = json!("complete");
+    typed(result)
+}
+
 pub(crate) fn text(text: impl Into<String>) -> Value {
     json!({"type": "text", "text": text.into()})
 }

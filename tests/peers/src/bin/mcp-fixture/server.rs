@@ -11,7 +11,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::Value;
 
 use crate::changes::Changes;
-use crate::content::typed;
+use crate::content::complete;
 use crate::rounds::{Ending, Handler, drive, is_modern};
 use crate::{Era, prompts, resources, tools};
 
@@ -86,7 +86,7 @@ impl ServerHandler for Fixture {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        let list: ListToolsResult = typed(tools::list()).ok()?;
+        let list: ListToolsResult = complete(tools::list()).ok()?;
         list.tools.into_iter().find(|tool| tool.name == name)
     }
 
@@ -95,7 +95,7 @@ impl ServerHandler for Fixture {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        typed(tools::list())
+        complete(tools::list())
     }
 
     async fn call_tool(
@@ -107,7 +107,7 @@ impl ServerHandler for Fixture {
         let level = self.level(&context);
         let tool = Handler::Tool(&name, &self.changes, level);
         match drive(tool, arguments, input_responses, request_state, &context).await? {
-            Ending::Done(result) => Ok(typed::<CallToolResult>(result)?.into()),
+            Ending::Done(result) => Ok(complete::<CallToolResult>(result)?.into()),
             Ending::InputRequired(result) => Ok(result.into()),
         }
     }
@@ -117,7 +117,7 @@ impl ServerHandler for Fixture {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        typed(prompts::list())
+        complete(prompts::list())
     }
 
     async fn get_prompt(
@@ -127,7 +127,7 @@ impl ServerHandler for Fixture {
     ) -> Result<GetPromptResponse, ErrorData> {
         let GetPromptRequestParams { name, arguments, input_responses, request_state, .. } = request;
         match drive(Handler::Prompt(&name), arguments, input_responses, request_state, &context).await? {
-            Ending::Done(result) => Ok(typed::<GetPromptResult>(result)?.into()),
+            Ending::Done(result) => Ok(complete::<GetPromptResult>(result)?.into()),
             Ending::InputRequired(result) => Ok(result.into()),
         }
     }
@@ -137,7 +137,7 @@ impl ServerHandler for Fixture {
         request: CompleteRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        typed(prompts::complete(&request.argument.value))
+        complete(prompts::complete(&request.argument.value))
     }
 
     async fn list_resources(
@@ -145,7 +145,7 @@ impl ServerHandler for Fixture {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        typed(resources::list())
+        complete(resources::list())
     }
 
     async fn list_resource_templates(
@@ -153,7 +153,7 @@ impl ServerHandler for Fixture {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        typed(resources::templates())
+        complete(resources::templates())
     }
 
     async fn read_resource(
@@ -161,7 +161,7 @@ impl ServerHandler for Fixture {
         request: ReadResourceRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        Ok(typed::<ReadResourceResult>(resources::read(&request.uri)?)?.into())
+        Ok(complete::<ReadResourceResult>(resources::read(&request.uri)?)?.into())
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {

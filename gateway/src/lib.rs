@@ -9,6 +9,7 @@
 pub mod config;
 pub mod era;
 pub mod merge;
+pub mod reload;
 pub mod session_id;
 mod view;
 

@@ -50,11 +50,12 @@
 //! | [`capability`], [`registry`] | claims and needs; registration and selection, which explains itself |
 //! | [`config`] | layers of configuration: defaults, file, environment, code |
 //! | [`discovery`] | who serves what and where; balancing |
-//! | [`transport`] | the built-in transports: `mem`, `tcp`, `http` |
+//! | [`transport`] | the built-in transports: `mem`, `tcp`, `http`, `stdio`, `lines` |
 //! | [`io`] | the toolkit of transport authors |
 //! | [`pool`] | the one pool of links |
 //! | [`proto`] | protocols without sockets, tasks or clocks |
 //! | [`layer`] | connections around connections: checks, tracing, yours |
+//! | [`mcp`] | a client of MCP servers |
 //! | [`telemetry`], [`system`] | metrics of one runtime; `/health`, `/live`, `/metrics` |
 //! | [`testing`] | a scripted connection for your own tests |
 //! | `conformance` | the suite that every transport must pass (feature `conformance`) |
@@ -65,6 +66,8 @@
 //! |---|---|---|
 //! | `mem` | yes | every plane within one process, the reference |
 //! | `tcp` | yes | connections, both planes over multiplexed TCP links |
+//! | `stdio` | yes | connections to a program that is started, or through our own standard input and output |
+//! | `lines` | yes | JSON-RPC as lines over TCP and Unix sockets |
 //! | `http` | yes | both planes and requests by URL over HTTP/1.1 and HTTP/2; the system server |
 //! | `tls` | yes | TLS on rustls, for `https:`, `wss:` and the tcp planes |
 //! | `conformance` | no | `biplane::conformance`: the suite and its fault proxy |
@@ -86,6 +89,7 @@ mod dispatch;
 pub mod error;
 pub mod io;
 pub mod layer;
+pub mod mcp;
 pub mod message;
 pub mod pair;
 pub mod plane;

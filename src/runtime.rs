@@ -182,6 +182,9 @@ impl Biplane {
     pub async fn listen(&self, url: &str) -> Result<Box<dyn Listener>> {
         let inner = &self.0;
         inner.check_open()?;
+        if let Some(rest) = rpc::rest(url) {
+            return self.listen_rpc(rest).await;
+        }
         let target = self.target(url)?;
         let selection = inner.select_connection(&target, Default::default());
         selection.require()?;

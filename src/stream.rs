@@ -385,6 +385,13 @@ impl ResponseSender {
         self.sink.poll_ready(self.key, cx)
     }
 
+    /// The same sender, whose events pass through another sink on their way. Key and holders stay.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn wrapped(mut self, wrap: impl FnOnce(Arc<dyn Sink>) -> Arc<dyn Sink>) -> Self {
+        self.sink = wrap(self.sink.clone());
+        self
+    }
+
     /// A second holder, which decides how the stream ends if the sender does not.
     pub(crate) fn supervise(&self) -> Supervisor {
         self.sink.retain(self.key);

@@ -78,6 +78,10 @@ pub(super) enum Need {
     Persistent,
     /// Headers on items of an answer.
     ItemHeaders,
+    /// Deadlines that the responder learns of.
+    Deadlines,
+    /// JSON-RPC.
+    JsonRpc,
     /// One-way messages from the caller.
     OneWay,
     /// That one-way messages are *not* claimed.
@@ -109,6 +113,8 @@ impl Need {
             Self::NoServerPush => (claims.connection && !capabilities.server_push, "claims server push, or is a plane"),
             Self::Persistent => (capabilities.persistent_connections, "does not claim persistent connections"),
             Self::ItemHeaders => (claims.item_headers, "does not carry headers on items"),
+            Self::Deadlines => (claims.deadlines, "does not carry deadlines"),
+            Self::JsonRpc => (claims.payload.is_json(), "does not carry JSON-RPC"),
             Self::OneWay => (claims.one_way, "does not carry one-way messages"),
             Self::NoOneWay => (!claims.one_way, "carries one-way messages"),
             Self::Connection => (claims.connection, "is a plane, not a connection transport"),

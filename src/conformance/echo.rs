@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::case::{Check, Failure, ensure};
+use super::payload::Payload;
 use super::streams::poll_once;
 use crate::connection::Connection;
 use crate::error::{ErrorKind, Result};
@@ -25,6 +26,8 @@ pub(super) struct Echo {
     pub(super) limit: usize,
     /// When a request gives up.
     pub(super) timeout: Duration,
+    /// What bodies are.
+    pub(super) payload: Payload,
 }
 
 impl Echo {
@@ -47,25 +50,25 @@ impl Echo {
     pub(super) async fn sizes(&self) -> Check {
         let edge = 64 << 10;
         for size in [0, 1, edge - 1, edge, edge + 1].into_iter().filter(|size| *size <= self.limit) {
-            self.echoes(pattern(size)).await?;
+            self.echoes(self.payload.sized(size)).await?;
         }
         Ok(())
     }
 
     /// The largest message passes.
     pub(super) async fn at_limit(&self) -> Check {
-        self.echoes(pattern(self.limit)).await
+        self.echoes(self.payload.sized(self.limit)).await
     }
 
     /// One byte more is refused as too large, and the next request works.
     pub(super) async fn over_limit(&self) -> Check {
-        match self.ask(pattern(self.limit + 1)).await {
+        match self.ask(self.payload.sized(self.limit + 1)).await {
             Ok(_) => {
                 return Err(Failure::new(format!("{} bytes passed over a limit of {}", self.limit + 1, self.limit)));
             }
             Err(error) => ensure!(error.kind() == ErrorKind::TooLarge, "expected TooLarge, got {error:?}"),
         }
-        self.echoes(pattern(1)).await
+        self.echoes(self.payload.sized(1)).await
     }
 
     /// Bytes that some text format would change.
@@ -120,7 +123,7 @@ impl Echo {
             }
             drop(stream);
         }
-        self.echoes(pattern(100)).await
+        self.echoes(self.payload.sized(100)).await
     }
 
     /// A deadline that has passed is an error, whether or not anything was sent.
@@ -130,14 +133,14 @@ impl Echo {
             Ok(_) => Err(Failure::new("a request whose deadline had passed was answered")),
             Err(error) => {
                 ensure!(error.kind() == ErrorKind::Timeout, "expected Timeout, got {error:?}");
-                self.echoes(pattern(1)).await
+                self.echoes(self.payload.sized(1)).await
             }
         }
     }
 
     /// Closed is closed: a later request is refused at once; closing again is fine. Leaves the connection closed.
     pub(super) async fn use_after_close(&self) -> Check {
-        self.echoes(pattern(1)).await?;
+        self.echoes(self.payload.sized(1)).await?;
         self.connection.close(self.timeout).await?;
         match self.connection.request(self.request("late")).await {
             Ok(_) => return Err(Failure::new("a closed connection answered")),
@@ -146,9 +149,4 @@ impl Echo {
         self.connection.close(self.timeout).await?;
         Ok(())
     }
-}
-
-/// Bytes that show a shift, a cut and a repeat.
-pub(super) fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|at| (at % 251) as u8).collect()
 }

@@ -41,6 +41,7 @@ impl Fixture {
             subject: self.subject(Behaviour::Echo),
             limit: self.max_message_size(),
             timeout: std::time::Duration::from_secs(15),
+            payload: self.claims.payload,
         }
     }
 }

@@ -36,6 +36,13 @@ pub(super) const CASES: &[Case] = &[
 
 async fn works(fixture: &Fixture, plan: Plan) -> Check {
     let (_proxy, caller) = fixture.dial_through(plan).await?;
+    if !fixture.claims.capabilities.streaming() {
+        for _ in 0..5 {
+            fixture.echo_by(caller.clone()).in_turn().await?;
+        }
+        caller.close(Duration::ZERO).await?;
+        return Ok(());
+    }
     let mut stream = caller.open(fixture.ask(Behaviour::Count, "20 500"))?;
     for index in 0..20 {
         match stream.next().await {
@@ -52,7 +59,7 @@ async fn request_lost(fixture: &Fixture, action: Action) -> Check {
     let size = fixture.max_message_size() / 2;
     let plan = Plan::new().to_target(size as u64 / 2, action);
     let (proxy, caller) = fixture.dial_through(plan).await?;
-    let error = match caller.request(fixture.ask(Behaviour::Echo, vec![7; size])).await {
+    let error = match caller.request(fixture.ask(Behaviour::Echo, fixture.claims.payload.sized(size))).await {
         Err(error) => error,
         Ok(_) => return Err(Failure::new("half a request was answered")),
     };
@@ -71,7 +78,8 @@ async fn request_lost(fixture: &Fixture, action: Action) -> Check {
 
 async fn black_hole(fixture: &Fixture) -> Check {
     let (_proxy, caller) = fixture.dial_through(Plan::new().to_target(200, Action::Hold)).await?;
-    let request = fixture.ask(Behaviour::Echo, vec![7; 4096]).with_timeout(Duration::from_millis(500));
+    let request =
+        fixture.ask(Behaviour::Echo, fixture.claims.payload.sized(4096)).with_timeout(Duration::from_millis(500));
     let error = match caller.open(request) {
         Err(error) => error,
         Ok(mut stream) => fails(&mut stream).await?,

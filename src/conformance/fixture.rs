@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::case::Failure;
 use super::config::suite_config;
 use super::harness::{Claims, Harness, Parts, PlaneParts};
+use super::payload::Payload;
 use super::probe::Probe;
 use super::proxy::{FaultProxy, Plan};
 use super::service::{Behaviour, Service};
@@ -24,6 +26,7 @@ use crate::error::{Error, PeerError, Result};
 use crate::message::{Message, Request, Subject, random_u64};
 use crate::pair::PlanePair;
 use crate::plane::{EndpointGuard, ResponsePlane, ResponsePlanes};
+use crate::proto::json;
 use crate::stream::ResponseStream;
 use crate::target::{Target, TransportAddress, TransportId};
 
@@ -59,7 +62,9 @@ impl Fixture {
         let responder = match harness.start(config.clone()).await? {
             Parts::Connection { transport, listen } => {
                 let dispatches = dispatches(&prefix, &probe, &config, Arc::new(Known(HashMap::new())));
-                Responder::Listener(Listening::start(transport, &listen, dispatches, probe.clone()).await?)
+                Responder::Listener(
+                    Listening::start(transport, &listen, dispatches, probe.clone(), claims.payload).await?,
+                )
             }
             Parts::Planes(parts) => {
                 let known = Arc::new(Known(parts.responder.clone()));
@@ -200,6 +205,19 @@ impl Fixture {
         Request::new(self.subject(behaviour), message).with_timeout(PATIENCE)
     }
 
+    /// A JSON object, with the `_meta` that every request must have in this setting. One that has a `_meta` keeps it beside.
+    pub(super) fn with_meta(&self, object: &'static str) -> Bytes {
+        let object = Bytes::from_static(object.as_bytes());
+        let Payload::JsonRpc { meta: Some(meta) } = self.claims.payload else { return object };
+        json::members(meta.as_bytes())
+            .fold(object, |object, (name, value)| json::set(&object, &["_meta", &String::from_utf8_lossy(name)], value))
+    }
+
+    /// Params with this progress token.
+    pub(super) fn with_token(&self, token: &str) -> Bytes {
+        json::set(&self.with_meta("{}"), &["_meta", "progressToken"], token.as_bytes())
+    }
+
     /// Opens a request on the first caller.
     pub(super) fn open(&self, behaviour: Behaviour, message: impl Into<Message>) -> Result<ResponseStream> {
         self.caller.open(self.ask(behaviour, message))
@@ -255,7 +273,11 @@ async fn connect(
         Responder::Listener(listening) => {
             let address = through(listening.address.clone()).address;
             let url = if address.contains("://") { address } else { format!("{}://{address}", listening.scheme) };
-            listening.transport.connect(&Target::parse(&url, |_| false)?).await
+            let connection = listening.transport.connect(&Target::parse(&url, |_| false)?).await?;
+            if claims.initialize {
+                initialize(&*connection).await?;
+            }
+            Ok(claims.payload.coded(connection))
         }
         Responder::Planes { parts, endpoints } => {
             let response = claims.response.as_ref().and_then(|id| Some((id.clone(), parts.caller.get(id).cloned()?)));
@@ -270,6 +292,20 @@ async fn connect(
             Ok(Arc::new(Pairs { pairs, info: ConnectionInfo::new(id, "the suite's responder", capabilities) }))
         }
     }
+}
+
+const INITIALIZE: &str = "initialize";
+const IS_INITIALIZED: &str = "notifications/initialized";
+const INITIALIZED: &str =
+    r#"{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"conformance","version":"0"}}"#;
+
+/// The beginning of a session of MCP's legacy era.
+async fn initialize(connection: &dyn Connection) -> Result<()> {
+    let params =
+        r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"conformance","version":"0"}}"#;
+    let request = Request::new(Subject::from_static(INITIALIZE), params).with_timeout(PATIENCE);
+    connection.request(request).await?;
+    connection.notify(&Subject::from_static(IS_INITIALIZED), Message::new("")).await
 }
 
 /// The first `IP:port` in an address.
@@ -363,6 +399,7 @@ impl Listening {
         listen: &str,
         dispatches: HashMap<String, Dispatch>,
         probe: Arc<Probe>,
+        payload: Payload,
     ) -> Result<Self> {
         let target = Target::parse(listen, |_| false)?;
         let listener = transport.listen(&target).await?;
@@ -374,6 +411,7 @@ impl Listening {
             let (router, live) = (router.clone(), live.clone());
             async move {
                 while let Ok(Some(connection)) = listener.accept().await {
+                    let connection = payload.coded(connection);
                     live.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
                     // Cases that do not look at accepted connections leave them in the queue.
                     let _ = sender.send(connection.clone());
@@ -407,7 +445,12 @@ impl Listening {
 async fn serve(connection: Arc<dyn Connection>, router: Router, probe: Arc<Probe>) {
     while let Ok(Some(inbound)) = connection.receive().await {
         match inbound {
+            Inbound::Request(request, reply) if request.subject.as_str() == INITIALIZE => {
+                let reply = reply.send(INITIALIZED).await.map(|()| reply);
+                reply.into_iter().for_each(crate::ResponseSender::close);
+            }
             Inbound::Request(request, reply) => router.route(request, reply),
+            Inbound::Notification(subject, _) if subject.as_str() == IS_INITIALIZED => {}
             Inbound::Notification(_, message) => probe.record(|log| log.one_way.push(message)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::payload::Payload;
 use crate::capability::TransportCapabilities;
 use crate::config::Config;
 use crate::connection::Transport;
@@ -78,6 +79,12 @@ pub struct Claims {
     pub item_headers: bool,
     /// [`Connection::notify`](crate::Connection::notify) works.
     pub one_way: bool,
+    /// The responder learns of a request's deadline.
+    pub deadlines: bool,
+    /// What bodies are.
+    pub payload: Payload,
+    /// A connection begins with MCP's `initialize`, which the fixture sends and answers.
+    pub initialize: bool,
     /// The addresses contain an `IP:port` that a TCP proxy can stand before.
     pub over_tcp: bool,
 }

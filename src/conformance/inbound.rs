@@ -15,6 +15,11 @@ const fn push(name: &'static str, body: Body) -> Case {
     Case::new("inbound", name, &[Need::ServerPush, Need::Connection], body)
 }
 
+/// What comes between two items of an answer.
+const fn between(name: &'static str, body: Body) -> Case {
+    Case::new("inbound", name, &[Need::ServerPush, Need::Connection, Need::Streaming], body)
+}
+
 pub(super) const CASES: &[Case] = &[
     Case::new("inbound", "one_way_messages_arrive", &[Need::OneWay], |fixture| Box::pin(one_way(fixture))),
     push("notifications_in_order", |fixture| Box::pin(notifications(fixture))),
@@ -22,8 +27,8 @@ pub(super) const CASES: &[Case] = &[
     push("a_request_from_the_responder", |fixture| Box::pin(server_request(fixture))),
     push("a_request_from_the_responder_refused", |fixture| Box::pin(server_request_refused(fixture))),
     push("requests_both_ways_at_once", |fixture| Box::pin(both_ways(fixture))),
-    push("progress_comes_in_order_on_its_answer", |fixture| Box::pin(progress(fixture))),
-    push("unread_progress_goes_to_receive", |fixture| Box::pin(progress_forwarded(fixture))),
+    between("progress_comes_in_order_on_its_answer", |fixture| Box::pin(progress(fixture))),
+    between("unread_progress_goes_to_receive", |fixture| Box::pin(progress_forwarded(fixture))),
     Case::new("inbound", "receive_ends_with_close", &[], |fixture| Box::pin(receive_ends(fixture))),
 ];
 
@@ -124,8 +129,8 @@ async fn both_ways(fixture: &Fixture) -> Check {
         let theirs = Request::new(Subject::from_static("ask"), text.clone()).with_timeout(Duration::from_secs(10));
         let (ours, theirs) =
             tokio::join!(fixture.caller.request(fixture.ask(Behaviour::Echo, text.clone())), responder.request(theirs));
-        // The sender is dropped without close() outside a handler, which is no clean end.
-        ensure!(theirs.is_err(), "an answer without an end passed as a whole one");
+        // The sender is dropped without close() outside a handler, which is no clean end, unless one item is all there is.
+        ensure!(theirs.is_err() || fixture.claims.payload.is_json(), "an answer without an end passed as a whole one");
         ensure!(ours?.body == text, "the caller's request {index} got another answer");
     }
     answering.await.map_err(|error| Failure::new(format!("the caller panicked: {error}")))??;

@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("life", "a_deadline_ends_an_answer_in_progress", &[Need::Streaming], |fixture| {
         Box::pin(deadline_mid_answer(fixture))
     }),
-    case("a_deadline_travels", |fixture| Box::pin(deadline_travels(fixture))),
+    Case::new("life", "a_deadline_travels", &[Need::Deadlines], |fixture| Box::pin(deadline_travels(fixture))),
     case("a_deadline_in_the_past", |fixture| Box::pin(async move { fixture.echo().past_deadline().await })),
     case("cancel_at_every_poll", |fixture| Box::pin(cancel_everywhere(fixture))),
     case("cancelled_dials_leave_nothing", |fixture| Box::pin(cancelled_dials(fixture))),

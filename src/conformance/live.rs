@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::case::Check;
 use super::echo::Echo;
+use super::payload::Payload;
 use crate::connection::Connection;
 use crate::message::Subject;
 
@@ -77,8 +78,13 @@ impl fmt::Display for Report {
 pub async fn against(connection: Arc<dyn Connection>, options: LiveOptions) -> Report {
     let said = connection.info().capabilities.max_message_size.and_then(|limit| usize::try_from(limit).ok());
     let limit = options.max_message_size.or(said);
-    let echo =
-        Echo { connection, subject: options.subject, limit: limit.unwrap_or(128 << 10), timeout: options.timeout };
+    let echo = Echo {
+        connection,
+        subject: options.subject,
+        limit: limit.unwrap_or(128 << 10),
+        timeout: options.timeout,
+        payload: Payload::Bytes,
+    };
     let mut run = Bounded { limit: options.timeout * 2, report: Report::default() };
     run.case("exchange::echo_sizes", echo.sizes()).await;
     run.case("exchange::binary_bodies", echo.binary()).await;

@@ -28,8 +28,10 @@ mod fixture;
 mod harness;
 mod honesty;
 mod inbound;
+mod jsonrpc;
 mod life;
 mod live;
+mod payload;
 mod planes;
 mod probe;
 pub mod proxy;
@@ -48,6 +50,7 @@ use self::case::Case;
 
 pub use self::harness::{Claims, Harness, Parts, PlaneParts};
 pub use self::live::{LiveOptions, Outcome, Report, against};
+pub use self::payload::Payload;
 pub use self::registered::RegisteredHarness;
 
 /// Runs the suite for one harness, with the command line of a test program. What it returns is for `main` to return, so
@@ -80,8 +83,15 @@ fn trials(harness: Arc<dyn Harness>) -> Vec<Trial> {
 
 /// Every case, in the order in which a broken transport is best understood.
 fn cases() -> impl Iterator<Item = Case> {
-    [exchange::CASES, streams::CASES, inbound::CASES, life::CASES, planes::CASES, honesty::CASES, faults::CASES]
-        .into_iter()
-        .flatten()
-        .copied()
+    let groups = [
+        exchange::CASES,
+        streams::CASES,
+        inbound::CASES,
+        jsonrpc::CASES,
+        life::CASES,
+        planes::CASES,
+        honesty::CASES,
+        faults::CASES,
+    ];
+    groups.into_iter().flatten().copied()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::harness::{Claims, Harness, Parts, PlaneParts};
+use super::payload::Payload;
 use crate::capability::{Exchange, Rendezvous, TransportCapabilities};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -21,7 +22,12 @@ use crate::telemetry::Telemetry;
 pub struct RegisteredHarness {
     subject: Subject,
     settings: Vec<(String, String)>,
-    listen: Option<String>,
+    name: Option<String>,
+    listen: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    claimed: Option<TransportCapabilities>,
+    payload: Payload,
+    deadlines: bool,
+    initialize: bool,
     one_runtime: bool,
     item_headers: bool,
     one_way: bool,
@@ -69,7 +75,12 @@ impl RegisteredHarness {
         Self {
             subject,
             settings: Vec::new(),
+            name: None,
             listen: None,
+            claimed: None,
+            payload: Payload::Bytes,
+            deadlines: true,
+            initialize: false,
             one_runtime: false,
             item_headers: true,
             one_way: true,
@@ -84,8 +95,40 @@ impl RegisteredHarness {
     }
 
     /// The URL to listen on, if `scheme://127.0.0.1:0` will not do.
-    pub fn listen(mut self, url: impl Into<String>) -> Self {
-        self.listen = Some(url.into());
+    pub fn listen(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.listen_with(move || url.clone())
+    }
+
+    /// The same, where every case needs a URL of its own: a path of a socket, for instance.
+    pub fn listen_with(mut self, url: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.listen = Some(Arc::new(url));
+        self
+    }
+
+    /// The first part of every case's name, if the transport's id will not do.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Tries these claims in place of the registration's, for a transport that can do less in some setting.
+    pub fn claiming(mut self, capabilities: TransportCapabilities) -> Self {
+        self.claimed = Some(capabilities);
+        self
+    }
+
+    /// Bodies are JSON-RPC: no headers, no deadlines, one item per answer. `meta` is the raw JSON of the `_meta` that every
+    /// request must have, if any.
+    pub fn json_rpc(mut self, meta: Option<&'static str>) -> Self {
+        self.payload = Payload::JsonRpc { meta };
+        self.deadlines = false;
+        self.without_item_headers()
+    }
+
+    /// Every connection begins with MCP's `initialize`, which the suite sends and answers.
+    pub fn initialized(mut self) -> Self {
+        self.initialize = true;
         self
     }
 
@@ -117,6 +160,9 @@ impl RegisteredHarness {
 #[async_trait]
 impl Harness for RegisteredHarness {
     fn name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         match &self.subject {
             Subject::Connection(found) => found.transport_id.to_owned(),
             Subject::Inline(request, _) => format!("{}+inline", request.transport_id),
@@ -126,7 +172,7 @@ impl Harness for RegisteredHarness {
 
     fn claims(&self) -> Claims {
         let (capabilities, response) = match &self.subject {
-            Subject::Connection(found) => (found.capabilities, None),
+            Subject::Connection(found) => (self.claimed.unwrap_or(found.capabilities), None),
             // Without word of its own, an inline answer is what a plain response is: a stream.
             Subject::Inline(request, answers) => {
                 let answers = answers.map_or(Exchange::Streaming, |answers| answers.capabilities.exchange);
@@ -152,6 +198,9 @@ impl Harness for RegisteredHarness {
             response,
             item_headers: self.item_headers,
             one_way: self.one_way,
+            deadlines: self.deadlines,
+            payload: self.payload,
+            initialize: self.initialize,
             over_tcp: self.over_tcp,
         }
     }
@@ -176,7 +225,7 @@ impl Harness for RegisteredHarness {
             Subject::Connection(found) => {
                 let Factory::Connection(build) = found.factory else { return Err(misused(found)) };
                 let scheme = found.schemes.first().copied().unwrap_or(found.transport_id);
-                let listen = self.listen.clone().unwrap_or_else(|| format!("{scheme}://127.0.0.1:0"));
+                let listen = self.listen.as_ref().map_or_else(|| format!("{scheme}://127.0.0.1:0"), |listen| listen());
                 Ok(Parts::Connection { transport: build(&caller)?, listen })
             }
             Subject::Inline(request, _) => planes(request, None, &caller, &responder),

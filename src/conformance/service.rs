@@ -9,6 +9,7 @@ use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{Message, Request, Subject};
 use crate::plane::Handler;
+use crate::proto::json;
 use crate::stream::ResponseSender;
 
 /// The code of the error that [`Behaviour::Fail`] answers, outside every range that Biplane uses.
@@ -49,10 +50,16 @@ pub(super) enum Behaviour {
     OneWay,
     /// Sends item, notification, item.
     Progress,
+    /// Over JSON-RPC: records the params and answers with them, as they are.
+    Exact,
+    /// Over JSON-RPC: fails with the params as data.
+    FailExact,
+    /// Over JSON-RPC: tells progress twice, by the token of the params, then answers `{}`.
+    ToldExact,
 }
 
 impl Behaviour {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Echo,
         Self::Count,
         Self::Fail,
@@ -68,6 +75,9 @@ impl Behaviour {
         Self::Abandon,
         Self::OneWay,
         Self::Progress,
+        Self::Exact,
+        Self::FailExact,
+        Self::ToldExact,
     ];
 
     /// The last part of its subject.
@@ -163,6 +173,24 @@ impl Service {
                 let progress = Subject::from_static("progress");
                 reply.send_inbound(Inbound::Notification(progress, Message::new("half"))).await?;
                 reply.send("after").await
+            }
+            Behaviour::Exact => {
+                self.probe.record(|log| log.one_way.push(request.message.clone()));
+                reply.send(Message::new(request.message.body)).await
+            }
+            Behaviour::FailExact => {
+                reply.fail(PeerError::new(FAILURE_CODE, "failed as asked").with_data(request.message.body));
+                Ok(())
+            }
+            Behaviour::ToldExact => {
+                let token = json::get(&request.message.body, &["_meta", "progressToken"]).unwrap_or_default();
+                for step in 1..=2 {
+                    let params =
+                        format!("{{\"progressToken\":{},\"progress\":{step}}}", String::from_utf8_lossy(&token));
+                    let method = Subject::from_static("notifications/progress");
+                    reply.send_inbound(Inbound::Notification(method, Message::new(params))).await?;
+                }
+                reply.send("{}").await
             }
         }
     }

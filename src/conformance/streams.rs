@@ -18,6 +18,11 @@ const fn case(name: &'static str, body: Body) -> Case {
     Case::new("streams", name, &[Need::Streaming], body)
 }
 
+/// What makes sense without many items too.
+const fn unary(name: &'static str, body: Body) -> Case {
+    Case::new("streams", name, &[], body)
+}
+
 const fn upload(name: &'static str, body: Body) -> Case {
     Case::new("streams", name, &[Need::Uploads], body)
 }
@@ -27,15 +32,15 @@ pub(super) const CASES: &[Case] = &[
     case("no_items", |fixture| Box::pin(no_items(fixture))),
     case("empty_items", |fixture| Box::pin(empty_items(fixture))),
     case("error_after_items", |fixture| Box::pin(error_after(fixture, 5))),
-    case("error_at_once", |fixture| Box::pin(error_after(fixture, 0))),
+    unary("error_at_once", |fixture| Box::pin(error_after(fixture, 0))),
     case("close_implies_flush", |fixture| Box::pin(close_implies_flush(fixture))),
-    case("an_abandoned_answer_is_no_clean_end", |fixture| Box::pin(no_clean_end(fixture, Behaviour::Abandon))),
-    case("a_panic_is_no_clean_end", |fixture| Box::pin(no_clean_end(fixture, Behaviour::Panic))),
+    unary("an_abandoned_answer_is_no_clean_end", |fixture| Box::pin(no_clean_end(fixture, Behaviour::Abandon))),
+    unary("a_panic_is_no_clean_end", |fixture| Box::pin(no_clean_end(fixture, Behaviour::Panic))),
     case("a_slow_reader_stalls_nobody_else", |fixture| Box::pin(slow_reader(fixture))),
     case("a_sender_waits_for_its_reader", |fixture| Box::pin(sender_waits(fixture))),
     case("dropping_the_stream_cancels_the_handler", |fixture| Box::pin(drop_cancels(fixture))),
     case("stop_lets_the_handler_finish", |fixture| Box::pin(stop_drains(fixture))),
-    case("kill_ends_the_handler", |fixture| Box::pin(kill_ends(fixture))),
+    unary("kill_ends_the_handler", |fixture| Box::pin(kill_ends(fixture))),
     upload("half_close_then_read", |fixture| Box::pin(half_close(fixture))),
     Case::new("streams", "duplex_interleaves", &[Need::Duplex], |fixture| Box::pin(duplex_interleaves(fixture))),
     upload("a_failed_upload_is_no_clean_end", |fixture| Box::pin(failed_upload(fixture))),

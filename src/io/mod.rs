@@ -6,7 +6,7 @@
 //! the traits of [`connection`](crate::connection) and [`plane`](crate::plane) yourself).
 
 mod accept;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "ws"))]
 pub mod admission;
 pub mod advertise;
 pub mod bind;

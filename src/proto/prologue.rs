@@ -88,6 +88,11 @@ impl Prologue {
     }
 }
 
+/// Whether this is the beginning of a prologue, of any version.
+pub fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
 /// Judges the beginning of a prologue: who speaks, and which version. Bytes that are missing are no fault.
 pub fn recognise(bytes: &[u8]) -> Result<()> {
     let magic = bytes.get(..MAGIC.len()).unwrap_or(bytes);
@@ -96,6 +101,11 @@ pub fn recognise(bytes: &[u8]) -> Result<()> {
         return Err(Error::protocol("the peer speaks TLS, this end does not")
             .with_detail(Detail::Tls { reason: TlsReason::NotTls })
             .with_hint("set DYN_TCP_TLS_CA_CERT_PATH where the link is dialled, DYN_TCP_TLS_CERT_PATH and _KEY_PATH where it is accepted"));
+    }
+    if let [b'{', ..] = magic {
+        return Err(Error::protocol("the peer speaks JSON-RPC as lines, this end speaks Biplane's multiplexed links")
+            .with_detail(Detail::Malformed)
+            .with_hint("put lines+ before the URL at both ends, or at neither"));
     }
     if !MAGIC.starts_with(magic) {
         return Err(Error::protocol(format!(

@@ -11,3 +11,5 @@ pub mod mem;
 pub mod stdio;
 #[cfg(feature = "tcp")]
 pub mod tcp;
+#[cfg(feature = "ws")]
+pub mod ws;

@@ -15,6 +15,7 @@
 //! | -32002 | -32602 |
 //! | | `resultType`, `ttlMs`, `cacheScope` |
 
+mod attributed;
 mod capabilities;
 mod down;
 mod edit;
@@ -24,10 +25,14 @@ mod level;
 mod limits;
 mod names;
 mod probe;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod token;
+mod up;
 
+pub use self::attributed::attributed;
 pub use self::down::{down, down_within};
 pub use self::limits::Limits;
 pub use self::probe::{Patience, Support, detect, initialize, probe};
+pub use self::up::{LegacySessions, up, up_within};

@@ -13,10 +13,12 @@ pub(super) fn newest(versions: &[&'static str]) -> &'static str {
 
 /// Methods, requests and notifications alike.
 pub(super) mod method {
+    pub(in crate::era) const CALL: &str = "tools/call";
     pub(in crate::era) const CANCELLED: &str = "notifications/cancelled";
     pub(in crate::era) const DISCOVER: &str = "server/discover";
     pub(in crate::era) const ELICIT: &str = "elicitation/create";
     pub(in crate::era) const ELICITED: &str = "notifications/elicitation/complete";
+    pub(in crate::era) const GET_PROMPT: &str = "prompts/get";
     pub(in crate::era) const INITIALIZE: &str = "initialize";
     pub(in crate::era) const INITIALIZED: &str = "notifications/initialized";
     pub(in crate::era) const LISTEN: &str = "subscriptions/listen";

@@ -55,6 +55,11 @@ impl Calls {
         self.slots.len()
     }
 
+    /// Whether none waits for its answer. One may still be read.
+    pub(super) fn are_over(&self) -> bool {
+        self.slots.iter().all(|(_, call)| call.outcome.is_some())
+    }
+
     pub(super) fn begin(&mut self, method: &Subject, token: Option<Bytes>, deadline: Option<Instant>) -> u64 {
         self.serial = (self.serial + 1) % SERIALS;
         let entry = self.slots.vacant_entry();

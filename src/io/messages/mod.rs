@@ -38,9 +38,9 @@ mod questions;
 mod tests;
 
 // For transports whose messages are no wire.
+pub use super::principal::PRINCIPAL;
 #[cfg(feature = "http")]
 pub(crate) use inbound::Inbox;
-pub use super::principal::PRINCIPAL;
 pub use lines::Lines;
 
 /// What a connection over messages can do.

@@ -341,7 +341,7 @@ impl Peer {
         let state = self.state();
         match state.phase {
             Phase::Open => false,
-            Phase::Closing => state.calls.len() == 0 && state.questions.len() == 0 && state.out.is_empty(),
+            Phase::Closing => state.calls.are_over() && state.questions.len() == 0 && state.out.is_empty(),
             Phase::Cut | Phase::Gone(_) => true,
         }
     }

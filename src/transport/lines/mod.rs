@@ -13,10 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use self::listening::Listening;
+use self::wire::LineWire;
 use crate::config::{Config, EnvKind, EnvVar};
 use crate::connection::{Connection, ConnectionInfo, Listener, Transport};
 use crate::error::{Error, Phase, Result, Retry};
-use crate::io::messages::{self, Lines, Settings};
+use crate::io::messages::{self, Settings};
 use crate::registry::{BuildContext, TransportRegistration};
 use crate::target::Target;
 
@@ -24,6 +25,7 @@ mod listening;
 mod tcp;
 #[cfg(unix)]
 mod unix;
+mod wire;
 
 const ID: &str = "lines";
 
@@ -119,6 +121,6 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let lines = Lines::new(reader, writer, settings.max_message.saturating_add(ENVELOPE));
+    let lines = LineWire::new(reader, writer, settings.max_message.saturating_add(ENVELOPE));
     messages::connection(lines, ConnectionInfo::new(ID, peer, messages::CLAIMS), settings)
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,8 +28,9 @@ pub(crate) struct Peer {
     script: Script,
     asked: Mutex<Vec<(String, Value)>>,
     notified: Mutex<Vec<(String, Value)>>,
-    changed: Notify,
-    unasked: mpsc::UnboundedSender<Inbound>,
+    changed: Arc<Notify>,
+    running: Arc<AtomicUsize>,
+    unasked: Mutex<Option<mpsc::UnboundedSender<Inbound>>>,
     inbox: tokio::sync::Mutex<mpsc::UnboundedReceiver<Inbound>>,
 }
 
@@ -50,8 +52,9 @@ impl Peer {
             script: Box::new(move |call| Box::pin(script(call))),
             asked: Mutex::default(),
             notified: Mutex::default(),
-            changed: Notify::new(),
-            unasked,
+            changed: Arc::new(Notify::new()),
+            running: Arc::default(),
+            unasked: Mutex::new(Some(unasked)),
             inbox: tokio::sync::Mutex::new(inbox),
         })
     }
@@ -77,20 +80,49 @@ impl Peer {
         }
     }
 
+    /// Waits until no request is being worked on.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     pub(crate) fn notified(&self) -> Vec<String> {
         self.notified.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
     }
 
     /// Says something unasked.
     pub(crate) fn tell(&self, method: &'static str, params: &Value) {
-        drop(self.unasked.send(Inbound::Notification(Subject::from_static(method), body(params))));
+        self.send(Inbound::Notification(Subject::from_static(method), body(params)));
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&self) {
+        drop(self.unasked.lock().unwrap().take());
+    }
+
+    fn send(&self, inbound: Inbound) {
+        drop(self.unasked.lock().unwrap().as_ref().unwrap().send(inbound));
     }
 
     /// Asks something outside of any call, as a server on one byte stream has to.
     pub(crate) async fn ask(&self, method: &'static str, params: &Value) -> Outcome {
         let (reply, answer) = pipe(1 << 20, 1 << 20);
-        drop(self.unasked.send(Inbound::Request(Request::new(Subject::from_static(method), body(params)), reply)));
+        self.send(Inbound::Request(Request::new(Subject::from_static(method), body(params)), reply));
         outcome(answer).await
+    }
+}
+
+struct Running(Arc<AtomicUsize>, Arc<Notify>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.1.notify_waiters();
     }
 }
 
@@ -156,7 +188,13 @@ impl Connection for Peer {
         let (method, params) = (request.subject.to_string(), value(&request.message));
         self.asked.lock().unwrap().push((method.clone(), params.clone()));
         self.changed.notify_waiters();
-        tokio::spawn((self.script)(Call { method, params, reply }));
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self.running.clone(), self.changed.clone());
+        let script = (self.script)(Call { method, params, reply });
+        tokio::spawn(async move {
+            let _running = running;
+            script.await;
+        });
         Ok(answer)
     }
 

@@ -4,12 +4,19 @@
 use std::process::ExitCode;
 
 use biplane::PlaneType;
-use biplane::conformance::{self, RegisteredHarness};
+use biplane::conformance::{self, Harness, RegisteredHarness};
 use biplane::registry::TransportRegistration;
-use biplane::transport::{http, mem, tcp};
+use biplane::transport::{http, lines, mem, tcp};
 use biplane_nats::testing::NatsServer;
 
+#[cfg(unix)]
+mod stdio;
+
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if let Some(relayed) = stdio::relay() {
+        return relayed;
+    }
     // Without a nats-server its row is left out, which `NatsServer` says aloud; in CI that is a failure.
     let nats = NatsServer::start();
     let mut harnesses = vec![
@@ -26,7 +33,20 @@ fn main() -> ExitCode {
             harnesses.extend(pair(request, response, nats.as_ref()));
         }
     }
-    conformance::run_all(harnesses)
+    let planes = harnesses.into_iter().map(|harness| Box::new(harness) as Box<dyn Harness>);
+    conformance::run_all(planes.chain(over_json_rpc()))
+}
+
+/// Connections that carry JSON-RPC.
+fn over_json_rpc() -> Vec<Box<dyn Harness>> {
+    let lines = || RegisteredHarness::connection(lines::CONNECTION).json_rpc(None);
+    vec![
+        Box::new(lines().named("lines+tcp").over_tcp()),
+        #[cfg(unix)]
+        Box::new(lines().named("lines+unix").listen_with(stdio::fresh_socket)),
+        #[cfg(unix)]
+        Box::new(stdio::StdioHarness::new()),
+    ]
 }
 
 fn uds(plane: PlaneType) -> TransportRegistration {

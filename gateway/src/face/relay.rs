@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One request from a face to a server, and everything that comes for it back.
+
+use std::time::Instant;
+
+use biplane::{Connection, Error, Event, Request, ResponseSender, ResponseStream};
+
+use crate::core::Core;
+
+/// Subscriptions last until somebody ends them.
+const LISTEN: &str = "subscriptions/listen";
+
+/// Passes `request` on, and its answer back to `reply`. When the client goes away, the server is told.
+pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: ResponseSender, core: &Core) {
+    let _counted = match core.admit_request() {
+        Ok(counted) => counted,
+        Err(error) => return reply.refuse(&error),
+    };
+    if request.context.deadline.is_none() && request.subject.as_str() != LISTEN {
+        request.context.deadline = Instant::now().checked_add(core.request_timeout());
+    }
+    match to.open(request) {
+        Ok(stream) => pass_back(stream, reply).await,
+        Err(error) => reply.fail(&error),
+    }
+}
+
+/// Passes the answer on `stream` to `reply`.
+pub(crate) async fn pass_back(mut stream: ResponseStream, reply: ResponseSender) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = stream.next_event() => event,
+            _ = reply.stopped() => return,
+        };
+        let passed = match event {
+            Some(Ok(Event::Item(item))) => {
+                return match reply.send(item).await {
+                    Ok(()) => reply.close(),
+                    // Too large for the client's side: it is told so.
+                    Err(error) => reply.fail(&error),
+                };
+            }
+            Some(Ok(Event::Inbound(inbound))) => reply.send_inbound(inbound).await,
+            Some(Err(error)) => return reply.fail(&error),
+            None => return reply.fail(Error::protocol("the server's answer has no result")),
+        };
+        if passed.is_err() {
+            return;
+        }
+    }
+}

@@ -27,6 +27,7 @@ pub mod era;
 mod face;
 mod gateway;
 pub mod merge;
+pub mod reload;
 pub mod session_id;
 pub mod upstream;
 mod view;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use biplane::{Error, Result, Retry};
 use tokio::sync::watch;
 
-use crate::merge::{Naming, Part, State, ToolFilter, merged};
+use crate::config::UpstreamConfig;
+use crate::merge::{Naming, Part, State, merged};
 use crate::upstream::Upstream;
 use crate::view::{Client, Era, View};
 
@@ -25,8 +26,7 @@ pub(crate) struct CoreLimits {
 #[derive(Clone)]
 pub(crate) struct Behind {
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) naming: Option<Naming>,
-    pub(crate) filter: ToolFilter,
+    pub(crate) config: UpstreamConfig,
 }
 
 pub(crate) struct Core {
@@ -184,8 +184,8 @@ impl Servers {
 
 impl Behind {
     fn part(&self, state: watch::Receiver<State>) -> Part {
-        let part = Part::new(self.upstream.name().clone(), state).with_filter(self.filter.clone());
-        match self.naming {
+        let part = Part::new(self.upstream.name().clone(), state).with_filter(self.config.tools.clone());
+        match self.config.naming {
             Some(naming) => part.with_naming(naming),
             None => part,
         }
@@ -195,7 +195,7 @@ impl Behind {
 /// The one server that clients may see as it is.
 fn only(behind: &[Behind], naming: Naming) -> Option<&Behind> {
     match behind {
-        [only] if only.naming.unwrap_or(naming) == Naming::Plain && only.filter.is_open() => Some(only),
+        [only] if only.config.naming.unwrap_or(naming) == Naming::Plain && only.config.tools.is_open() => Some(only),
         _ => None,
     }
 }

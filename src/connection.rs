@@ -140,4 +140,11 @@ pub trait Listener: Send + Sync + 'static {
     /// The next connection; `None` after the listener was closed. A peer that fails its handshake is no error here.
     /// Cancel-safe.
     async fn accept(&self) -> Result<Option<Arc<dyn Connection>>>;
+
+    /// Accepts nothing more, and lets what is under way finish for at most `grace` where connections end with their
+    /// listener. Others live on. Closing twice is fine, and dropping the listener closes it without grace.
+    async fn close(&self, grace: Duration) -> Result<()> {
+        let _ = grace;
+        Ok(())
+    }
 }

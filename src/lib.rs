@@ -55,6 +55,7 @@
 //! | [`pool`] | the one pool of links |
 //! | [`proto`] | protocols without sockets, tasks or clocks |
 //! | [`layer`] | connections around connections: checks, tracing, yours |
+//! | [`mcp`] | a client of MCP servers |
 //! | [`telemetry`], [`system`] | metrics of one runtime; `/health`, `/live`, `/metrics` |
 //! | [`testing`] | a scripted connection for your own tests |
 //! | `conformance` | the suite that every transport must pass (feature `conformance`) |
@@ -89,6 +90,7 @@ mod dispatch;
 pub mod error;
 pub mod io;
 pub mod layer;
+pub mod mcp;
 pub mod message;
 pub mod pair;
 pub mod plane;

@@ -21,11 +21,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 mod core;
 pub mod era;
 mod face;
 mod gateway;
 pub mod merge;
+pub mod reload;
+pub mod session_id;
 pub mod upstream;
 mod view;
 

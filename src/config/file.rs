@@ -67,6 +67,7 @@ impl Reader<'_> {
                 self.problems.add(source.place(path), None, refusal);
             }
             (Place::Foreign, kind) => self.foreign(layer, path.clone(), kind, source.clone()),
+            (Place::Other, _) => {}
             (Place::Unknown, _) => self.unknown(path, source),
         }
     }

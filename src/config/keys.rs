@@ -12,6 +12,9 @@ use crate::registry::TransportRegistration;
 /// Transports whose sections the core parses itself, whether or not they are linked.
 const OWN: [&str; 2] = ["tcp", "http"];
 
+/// Sections of programs that stand in the same file and are read by them: the gateway's crate reads its own.
+const OTHERS: [&str; 1] = ["gateway"];
+
 /// A path in the tree, a segment each. A transport's id is one segment even if it has dots.
 pub(super) type Path = Vec<String>;
 
@@ -30,6 +33,8 @@ pub(super) enum Place<'a> {
     Section,
     /// Within a plugin's section and in none of its rows: the plugin judges it.
     Foreign,
+    /// Another program's section.
+    Other,
     /// Nothing that is known.
     Unknown,
 }
@@ -77,6 +82,7 @@ impl<'a> Keys<'a> {
                 if rest.is_empty() || self.all.iter().any(prefix) { Place::Section } else { Place::Foreign }
             }
             _ if self.all.iter().any(prefix) => Place::Section,
+            [first, ..] if OTHERS.contains(&first.as_str()) => Place::Other,
             _ => Place::Unknown,
         }
     }

@@ -74,7 +74,8 @@ impl Reader<'_> {
                     None,
                     Refusal::expected("the path of a key").hint(format!("name one key of [{dotted}]")),
                 ),
-                Place::Unknown => self.unknown(&path, &Source::Code),
+                // There is nobody to read it: code speaks to the gateway itself.
+                Place::Other | Place::Unknown => self.unknown(&path, &Source::Code),
             }
         }
         layer

@@ -8,8 +8,8 @@ use std::time::Duration;
 use biplane::config::HttpVersion;
 use biplane::plane::{Ack, ReplyTo};
 use biplane::{
-    ControlMessage, Detail, Error, ErrorKind, Event, Inbound, Message, PeerError, Request, ResponseSender, Retry,
-    Subject, Target, handler_fn,
+    Connection, ControlMessage, Detail, Error, ErrorKind, Event, Inbound, Message, PeerError, Request, ResponseSender,
+    Retry, Subject, TransportAddress, handler_fn,
 };
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
@@ -112,8 +112,7 @@ async fn one_way_requests_run_and_are_acknowledged() {
     let ack = world.request.client.send_request(guard.address(), request("line"), &ReplyTo::Nothing).await;
     assert!(matches!(ack, Ok(Ack::Accepted)));
     assert_eq!(soon(run.recv()).await.unwrap(), Bytes::from("line"));
-    let target = Target::parse(&guard.address().address, |_| false).unwrap();
-    let connection = world.transport.connect(&target).await.unwrap();
+    let connection = world.connection(guard.address());
     connection.notify(&Subject::from_static("log"), Message::new("other")).await.unwrap();
     assert_eq!(soon(run.recv()).await.unwrap(), Bytes::from("other"));
 }
@@ -236,7 +235,7 @@ async fn a_connection_answers_by_subject_and_closes_with_grace() {
     let (dropped, mut gone) = tokio::sync::mpsc::unbounded_channel();
     let _endless = world.serve("endless", endless(1, dropped)).await;
     let origin = guard.address().address.replace("/v1/rpc/echo", "");
-    let connection = world.transport.connect(&Target::parse(&origin, |_| false).unwrap()).await.unwrap();
+    let connection = std::sync::Arc::new(world.connection(&TransportAddress::http(origin)));
     assert!(connection.is_multiplexed());
     let to = |subject| Request::new(Subject::from_static(subject), "x");
     assert_eq!(connection.request(to("echo")).await.unwrap(), Message::new("x"));
@@ -266,10 +265,6 @@ async fn what_http_does_not_do_is_unsupported_at_once() {
     let streaming = Request::streaming(Subject::from_static("echo"), "x", items);
     let error = world.inline(guard.address(), streaming).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let secure = Target::parse("https://127.0.0.1:1/x", |_| false).unwrap();
-    let error = world.transport.connect(&secure).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("TLS arrives"), "{error}");
 }
 
 #[tokio::test]

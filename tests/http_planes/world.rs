@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use biplane::config::*;
+use biplane::pair::PlanePair;
 use biplane::plane::{Ack, EndpointGuard, ReplyTo, RequestPlane, ResponsePlane, ResponsePlanes};
 use biplane::registry::{BuildContext, Factory};
 use biplane::telemetry::Telemetry;
-use biplane::transport::http::{HTTP_CONNECTION, HTTP_REQUEST, HTTP_RESPONSE};
+use biplane::transport::http::{HTTP_REQUEST, HTTP_RESPONSE};
 use biplane::{
-    Dispatch, DispatchLimits, Error, Handler, Message, Request, ResponseSender, ResponseStream, Result, Subject,
-    Transport, TransportAddress, TransportId, handler_fn,
+    ConnectionInfo, Dispatch, DispatchLimits, Error, Handler, Message, Request, ResponseSender, ResponseStream, Result,
+    Subject, TransportAddress, TransportId, handler_fn,
 };
 
 pub(crate) const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
@@ -45,7 +46,6 @@ pub(crate) fn speaking(version: HttpVersion, format: StreamFormat) -> Arc<Config
 pub(crate) struct World {
     pub(crate) request: RequestPlane,
     pub(crate) response: Arc<dyn ResponsePlane>,
-    pub(crate) transport: Arc<dyn Transport>,
     planes: Arc<Planes>,
     limits: DispatchLimits,
 }
@@ -67,20 +67,24 @@ impl World {
             ..DispatchLimits::default()
         };
         let context = BuildContext::new(config, Telemetry::default(), 7);
-        let (Factory::Connection(connection), Factory::Request(request), Factory::Response(response)) =
-            (HTTP_CONNECTION.factory, HTTP_REQUEST.factory, HTTP_RESPONSE.factory)
+        let (Factory::Request(request), Factory::Response(response)) = (HTTP_REQUEST.factory, HTTP_RESPONSE.factory)
         else {
             panic!("each registration is for its plane")
         };
         let response = response(&context).unwrap();
         let planes = Arc::new(Planes(OnceLock::from(response.clone())));
-        let (request, transport) = (request(&context).unwrap(), connection(&context).unwrap());
-        Self { request, response, transport, planes, limits }
+        Self { request: request(&context).unwrap(), response, planes, limits }
     }
 
     pub(crate) async fn serve(&self, subject: &'static str, handler: impl Handler) -> EndpointGuard {
         let dispatch = Dispatch::new(handler, self.planes.clone(), self.limits);
         self.request.server.register_endpoint(Subject::from_static(subject), dispatch).await.unwrap()
+    }
+
+    /// The request plane as a connection to `to`, answers inline.
+    pub(crate) fn connection(&self, to: &TransportAddress) -> PlanePair {
+        let info = ConnectionInfo::new(TransportId::HTTP, to.address.clone(), HTTP_REQUEST.capabilities);
+        PlanePair::new(self.request.client.clone(), None, to.clone(), info)
     }
 
     /// Sends to `to`, the answer inline.

@@ -50,6 +50,8 @@ pub struct Answer {
     owner: Owner,
     stream: Arc<Stream>,
     reader: u32,
+    /// The place before its first message.
+    began: u64,
     /// The place of the last message that was given out.
     at: u64,
     over: bool,
@@ -64,16 +66,16 @@ enum Owner {
 impl Answer {
     pub(super) fn of_session(session: Arc<Session>, stream: Arc<Stream>) -> Self {
         let reader = stream.state().reader;
-        Self { owner: Owner::Session(session), stream, reader, at: 0, over: false }
+        Self { owner: Owner::Session(session), stream, reader, began: 0, at: 0, over: false }
     }
 
     pub(super) fn resumed(session: Arc<Session>, stream: Arc<Stream>, reader: u32, at: u64) -> Self {
-        Self { owner: Owner::Session(session), stream, reader, at, over: false }
+        Self { owner: Owner::Session(session), stream, reader, began: at, at, over: false }
     }
 
     /// `count` has been raised for it.
     pub(super) fn stateless(stream: Stream, count: Arc<AtomicUsize>) -> Self {
-        Self { owner: Owner::Nobody(count), stream: Arc::new(stream), reader: 0, at: 0, over: false }
+        Self { owner: Owner::Nobody(count), stream: Arc::new(stream), reader: 0, began: 0, at: 0, over: false }
     }
 
     /// The session that it belongs to.
@@ -92,12 +94,12 @@ impl Answer {
         }
     }
 
-    /// The place before the next message. The client is told of it, so that it may lose its link before it sees a message:
-    /// from now on whatever follows is kept for it. `None` without a session.
+    /// The place before the first message of this answer. The client is told of it, so it may lose its link before it
+    /// sees a message: from now on whatever follows is kept for it. `None` without a session.
     pub fn prime(&mut self) -> Option<EventId> {
         let Owner::Session(_) = &self.owner else { return None };
         self.stream.state().primed = true;
-        Some(EventId { stream: self.stream.number, at: self.at })
+        Some(EventId { stream: self.stream.number, at: self.began })
     }
 
     /// The next message; `None` after the response, and where nothing more comes: the request was cancelled, the session

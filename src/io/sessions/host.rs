@@ -126,6 +126,19 @@ impl Sessions {
         Ok(())
     }
 
+    /// Ends a session that is here, whosesoever it is.
+    pub fn end(&self, session: &SessionId) {
+        let found = self.host.table().sessions.get(session).cloned();
+        if let Some(found) = found {
+            found.end();
+        }
+    }
+
+    /// Whether a session is here.
+    pub fn is_open(&self, session: &SessionId) -> bool {
+        self.host.table().sessions.contains_key(session)
+    }
+
     /// The revision that a session agreed on, if it is here and has.
     pub fn revision(&self, session: &SessionId) -> Option<String> {
         let found = self.host.table().sessions.get(session).cloned()?;

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+
 use super::connection::Shared;
 use super::question::{Asked, cancelled};
 use super::wire::SESSION;
@@ -24,6 +26,8 @@ struct State {
     /// The request is an `initialize`.
     opens: bool,
     is_of_session: bool,
+    /// The session that the worker named, until it is known that it was opened.
+    named: Option<Bytes>,
     has_response: bool,
     /// Requests of the server's on account of this one: they end with it.
     asked: Asked,
@@ -32,7 +36,16 @@ struct State {
 impl Answer {
     pub(super) fn new(shared: Arc<Shared>, items: ResponseStream, id: Id, opens: bool, is_of_session: bool) -> Self {
         let asked = Asked::new(shared.weak());
-        Self(Mutex::new(State { shared, items: Some(items), id, opens, is_of_session, has_response: false, asked }))
+        Self(Mutex::new(State {
+            shared,
+            items: Some(items),
+            id,
+            opens,
+            is_of_session,
+            named: None,
+            has_response: false,
+            asked,
+        }))
     }
 
     pub(super) fn stream(self) -> ResponseStream {
@@ -96,16 +109,18 @@ impl State {
     /// What an item says; `None` if it is not for the reader.
     fn read(&mut self, item: Message) -> Result<Option<Event>> {
         if self.opens
-            && !self.shared.has_session()
             && let Some(name) = item.headers.get(SESSION)
         {
-            self.shared.opened(name)?;
+            self.named = Some(name.clone());
         }
         let packet = Packet::parse(&item.body)
             .map_err(|bad| Error::protocol(format!("the worker sent what is no JSON-RPC message: {}", bad.message)))?;
         match packet {
             Packet::Response { id, outcome } if id == self.id => {
                 self.has_response = true;
+                if outcome.is_ok() {
+                    self.adopt()?;
+                }
                 outcome.map(|message| Some(Event::Item(message))).map_err(Error::from)
             }
             Packet::Response { .. } => Err(Error::protocol("the worker answered another request than it was asked")),
@@ -116,7 +131,16 @@ impl State {
                 }
                 None => Ok(Some(Event::Inbound(Inbound::Notification(method, message)))),
             },
-            Packet::Request { id, method, message } => Ok(self.asked.take(id, method, message).map(Event::Inbound)),
+            Packet::Request { id, method, message } => {
+                // It has to be answered before the response comes.
+                self.adopt()?;
+                Ok(self.asked.take(id, method, message).map(Event::Inbound))
+            }
         }
+    }
+
+    /// From now on the connection has the session that was named.
+    fn adopt(&mut self) -> Result<()> {
+        self.named.take().map_or(Ok(()), |name| self.shared.opened(&name))
     }
 }

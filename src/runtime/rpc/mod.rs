@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::Biplane;
-use crate::connection::Connection;
+use crate::connection::{Connection, Listener};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::target::ServiceName;
@@ -22,8 +22,10 @@ mod question;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod worker;
 
 use self::connection::RpcConnection;
+use self::worker::RpcListener;
 
 /// The scheme.
 const SCHEME: &str = "rpc";
@@ -35,6 +37,11 @@ pub(super) fn rest(url: &str) -> Option<&str> {
 }
 
 impl Biplane {
+    /// Serves what `rest` names. The service is published when this returns.
+    pub(super) async fn listen_rpc(&self, rest: &str) -> Result<Box<dyn Listener>> {
+        Ok(Box::new(RpcListener::start(self, Place::parse(rest)?).await?))
+    }
+
     /// A connection to the service that `rest` names. Sends nothing: the first message finds an instance.
     pub(super) async fn connect_rpc(&self, rest: &str) -> Result<Arc<dyn Connection>> {
         let place = Place::parse(rest)?;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::idle::Busy;
+use super::listen::Events;
 use super::reply::Reply;
 
 /// All at once, or the items of an answer as they come.
@@ -21,6 +22,7 @@ pub(super) struct Body {
 enum Kind {
     Full(Option<Bytes>),
     Reply(Box<Reply>),
+    Events(Box<Events>),
 }
 
 impl Body {
@@ -32,6 +34,11 @@ impl Body {
     /// The items of an answer.
     pub(super) fn reply(reply: Reply) -> Self {
         Self { kind: Kind::Reply(Box::new(reply)), _busy: None }
+    }
+
+    /// Events as they come.
+    pub(super) fn events(events: Events) -> Self {
+        Self { kind: Kind::Events(Box::new(events)), _busy: None }
     }
 
     /// Keeps `busy` as long as the body.
@@ -49,6 +56,7 @@ impl http_body::Body for Body {
         let chunk = match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take()),
             Kind::Reply(reply) => reply.poll_chunk(cx),
+            Kind::Events(events) => events.poll_chunk(cx),
         };
         chunk.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -57,13 +65,14 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Reply(reply) => reply.is_over(),
+            Kind::Events(events) => events.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Reply(_) => SizeHint::default(),
+            Kind::Reply(_) | Kind::Events(_) => SizeHint::default(),
         }
     }
 }

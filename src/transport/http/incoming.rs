@@ -16,35 +16,65 @@ use crate::error::{Detail, Error, Result};
 const DRAIN: usize = 1 << 20;
 
 /// Reads `body` to its end, at most `limit` bytes. Waits as long as the peer does: bound it from outside.
-pub(super) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes> {
-    let claimed = body.size_hint().lower();
-    if claimed > (limit + DRAIN) as u64 {
-        return Err(Error::too_large("the body", limit as u64, claimed));
-    }
-    let mut whole = Bytes::new();
-    let mut more = BytesMut::new();
-    let mut got = 0;
-    while let Some(chunk) = next_chunk(&mut body).await? {
-        got += chunk.len();
-        if got > limit + DRAIN {
-            break;
-        } else if got > limit {
-            whole = Bytes::new();
-            more = BytesMut::new();
-        } else if whole.is_empty() && more.is_empty() {
-            // The common case: one chunk, no copy.
-            whole = chunk;
-        } else {
-            if more.is_empty() {
-                more = BytesMut::from(std::mem::take(&mut whole));
-            }
-            more.extend_from_slice(&chunk);
+pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes> {
+    let mut reading = Reading::new(body, limit)?;
+    while reading.more().await? {}
+    reading.finish()
+}
+
+/// A body that is being read.
+pub(super) struct Reading {
+    body: Incoming,
+    limit: usize,
+    claimed: u64,
+    whole: Bytes,
+    more: BytesMut,
+    got: usize,
+}
+
+impl Reading {
+    /// Reads at most `limit` bytes. A body that says that it is far longer is refused at once.
+    pub(super) fn new(body: Incoming, limit: usize) -> Result<Self> {
+        let claimed = body.size_hint().lower();
+        if claimed > (limit + DRAIN) as u64 {
+            return Err(Error::too_large("the body", limit as u64, claimed));
         }
+        Ok(Self { body, limit, claimed, whole: Bytes::new(), more: BytesMut::new(), got: 0 })
     }
-    if got > limit {
-        return Err(Error::too_large("the body", limit as u64, claimed.max(got as u64)));
+
+    /// Waits for the next bytes; false at the end. Cancel-safe.
+    pub(super) async fn more(&mut self) -> Result<bool> {
+        let Some(chunk) = next_chunk(&mut self.body).await? else { return Ok(false) };
+        self.got += chunk.len();
+        if self.got > self.limit + DRAIN {
+            return Ok(false);
+        } else if self.got > self.limit {
+            self.whole = Bytes::new();
+            self.more = BytesMut::new();
+        } else if self.whole.is_empty() && self.more.is_empty() {
+            // The common case: one chunk, no copy.
+            self.whole = chunk;
+        } else {
+            if self.more.is_empty() {
+                self.more = BytesMut::from(std::mem::take(&mut self.whole));
+            }
+            self.more.extend_from_slice(&chunk);
+        }
+        Ok(true)
     }
-    Ok(if more.is_empty() { whole } else { more.freeze() })
+
+    /// Bytes that came.
+    pub(super) fn received(&self) -> u64 {
+        self.got as u64
+    }
+
+    /// The whole body.
+    pub(super) fn finish(self) -> Result<Bytes> {
+        if self.got > self.limit {
+            return Err(Error::too_large("the body", self.limit as u64, self.claimed.max(self.got as u64)));
+        }
+        Ok(if self.more.is_empty() { self.whole } else { self.more.freeze() })
+    }
 }
 
 /// The next bytes of a body; `None` at its end. Trailers are skipped.

@@ -16,6 +16,7 @@ use super::body::Body;
 use super::incoming;
 use super::listening::{LINK_WINDOW, MAX_STREAMS, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use super::reach;
+use super::secure::Security;
 use super::speech::Speech;
 use crate::config::{Config, HttpVersion};
 use crate::error::{Error, Phase, Result};
@@ -37,6 +38,12 @@ const REMEMBERED_RESETS: usize = MAX_STREAMS as usize * 16;
 /// Bytes of a response's head.
 const MAX_RESPONSE_HEAD: usize = 64 << 10;
 
+/// What a dial needs to know.
+pub(super) struct Dialling {
+    pub(super) config: Arc<Config>,
+    pub(super) security: Security,
+}
+
 /// A link. Its one task ends when the link and all its exchanges are over.
 pub(super) struct HttpLink(Mutex<Sender>);
 
@@ -57,8 +64,8 @@ pub(super) struct SendFailure {
 
 impl HttpLink {
     /// Dials what `key` names. The pool bounds the time.
-    pub(super) async fn dial(key: &PoolKey, config: &Config) -> Result<Self> {
-        let authority = &key.authority;
+    pub(super) async fn dial(key: &PoolKey, dialling: &Dialling) -> Result<Self> {
+        let (authority, config) = (&key.authority, &dialling.config);
         let sender = match Speech::of(&key.security) {
             Speech::Plane => {
                 let stream = reach::anywhere(authority).await?;
@@ -69,8 +76,11 @@ impl HttpLink {
             }
             Speech::Plain => http1_sender(reach::guarded(authority, config.http.allow_link_local).await?).await,
             Speech::Secure => {
-                return Err(Error::unsupported("https: TLS is not part of this build")
-                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted"));
+                let stream = reach::guarded(authority, config.http.allow_link_local).await?;
+                match dialling.security.session(stream, authority).await? {
+                    (stream, HttpVersion::Http1) => http1_sender(stream).await,
+                    (stream, HttpVersion::Http2) => http2_sender(stream).await,
+                }
             }
         };
         let failed = |error| {

@@ -13,8 +13,9 @@ use tokio::time::timeout_at;
 
 use super::body::Body;
 use super::incoming;
-use super::link::{CONTROL_TIMEOUT, Hold, HttpLink, SendFailure, leases_per_link};
+use super::link::{CONTROL_TIMEOUT, Dialling, Hold, HttpLink, SendFailure, leases_per_link};
 use super::place::Place;
+use super::secure::Security;
 use super::speech::Speech;
 use crate::config::Config;
 use crate::error::{Error, Phase, Result, Retry};
@@ -32,6 +33,7 @@ const MAX_ASIDE: usize = 64 << 10;
 /// A runtime's links to HTTP origins. Requests, fetches and connections share them.
 pub(super) struct Links {
     config: Arc<Config>,
+    dialling: Arc<Dialling>,
     pool: Pool<HttpLink>,
     places: Mutex<HashMap<String, Arc<Place>>>,
 }
@@ -43,7 +45,7 @@ pub(super) struct Exchange {
 }
 
 impl Links {
-    pub(super) fn new(config: Arc<Config>, telemetry: Telemetry) -> Self {
+    pub(super) fn new(config: Arc<Config>, telemetry: Telemetry) -> Result<Self> {
         let version = config.http.version;
         let settings = PoolSettings {
             config: config.http.pool.clone(),
@@ -52,12 +54,14 @@ impl Links {
             exhausted_hint: "raise max_per_target in [transport.http.pool]",
         };
         let metrics = move |key: &PoolKey| telemetry.pool(PoolFamily::Transport, &key.transport, &shown(key));
-        let dialling = config.clone();
+        let security = Security::new(&config)?;
+        let dialling = Arc::new(Dialling { config: config.clone(), security });
+        let for_pool = dialling.clone();
         let pool = Pool::new(settings, metrics, move |key| {
-            let config = dialling.clone();
-            Box::pin(async move { HttpLink::dial(&key, &config).await })
+            let dialling = for_pool.clone();
+            Box::pin(async move { HttpLink::dial(&key, &dialling).await })
         });
-        Self { config, pool, places: Mutex::default() }
+        Ok(Self { config, dialling, pool, places: Mutex::default() })
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -81,13 +85,6 @@ impl Links {
     /// Where a request for `subject` goes by `place`.
     pub(super) fn serving(&self, place: &Place, subject: &Subject) -> Result<Place> {
         place.serving(subject, &self.config.http.request_root)
-    }
-
-    /// Makes sure that there is a link to the origin of `place`.
-    pub(super) async fn dial(&self, place: &Place) -> Result<()> {
-        let until = Instant::now() + self.config.limits.connect_timeout;
-        let lease = self.pool.checkout(&place.key, Some(until)).await;
-        lease.map(drop).map_err(|error| decorate(error, place))
     }
 
     /// Sends a request and waits for the head of its response until `deadline`.
@@ -136,7 +133,7 @@ impl Links {
             Some(lease) => Hold::new(lease),
             None => {
                 let until = deadline.min(Instant::now() + self.config.limits.connect_timeout);
-                let dialled = timeout_at(until.into(), HttpLink::dial(&place.key, &self.config)).await;
+                let dialled = timeout_at(until.into(), HttpLink::dial(&place.key, &self.dialling)).await;
                 let late = |_| Error::connect("no link in time").with_hint("raise BIPLANE_CONNECT_TIMEOUT");
                 let dialled = dialled.map_err(late).and_then(|dialled| dialled);
                 Hold::alone(dialled.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?)

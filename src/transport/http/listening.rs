@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -45,12 +46,31 @@ pub(super) const LINK_WINDOW: u32 = 10 << 20;
 pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What was sent and is not acknowledged after this time was sent to a peer that is dead, or reads nothing.
+#[cfg(target_os = "linux")]
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// After an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a link over the limit is told. HTTP/2 clients take it for what it is, too: no HTTP/2.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain\r\n\r\ntoo many connections at this server\n";
+
+/// Who secures the links of a server; `None` leaves them in clear text.
+#[cfg(feature = "tls")]
+pub(super) type Guard = Option<Arc<crate::io::tls::ServerTls>>;
+/// There is no TLS in this build.
+#[cfg(not(feature = "tls"))]
+pub(super) type Guard = Option<Infallible>;
+
+/// On what terms links are accepted.
+pub(super) struct Terms {
+    /// Links at once. One more is told so and closed.
+    pub(super) max_links: usize,
+    /// Who secures them.
+    pub(super) guard: Guard,
+}
 
 /// Answers the requests of a server.
 pub(super) trait Site: Send + Sync + 'static {
@@ -69,11 +89,16 @@ pub(super) struct Listening {
 impl Listening {
     /// Serves `site` on `listener`.
     pub(super) fn start(listener: TcpListener, site: Arc<impl Site>) -> Result<Self> {
+        Self::start_on(listener, site, Terms { max_links: MAX_LINKS, guard: None })
+    }
+
+    /// Serves `site` on `listener`, on terms of its own.
+    pub(super) fn start_on(listener: TcpListener, site: Arc<impl Site>, terms: Terms) -> Result<Self> {
         let address = listener
             .local_addr()
             .map_err(|error| Error::unexpected("no local address").with_phase(Phase::Listen).with_source(error))?;
         let (closing, closed) = watch::channel(None);
-        let task = tokio::spawn(accept(listener, site, closed));
+        let task = tokio::spawn(accept(listener, site, terms, closed));
         Ok(Self { address, closing, task: Mutex::new(Some(task)) })
     }
 
@@ -94,15 +119,20 @@ impl Listening {
     }
 }
 
-async fn accept(listener: TcpListener, site: Arc<impl Site>, mut closing: watch::Receiver<Option<Instant>>) {
+async fn accept(
+    listener: TcpListener,
+    site: Arc<impl Site>,
+    terms: Terms,
+    mut closing: watch::Receiver<Option<Instant>>,
+) {
     let mut links = JoinSet::new();
     let until = loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if links.len() < MAX_LINKS => {
-                    links.spawn(link(stream, site.clone(), closing.clone()));
+                Ok((stream, _)) if links.len() < terms.max_links => {
+                    links.spawn(link(stream, site.clone(), terms.guard.clone(), closing.clone()));
                 }
-                Ok((stream, _)) => refuse(&stream),
+                Ok((stream, _)) => refuse(&stream, terms.max_links),
                 Err(error) => {
                     tracing::warn!(target: "biplane::http", "accept: {error}");
                     sleep(ACCEPT_PAUSE).await;
@@ -124,16 +154,34 @@ async fn accept(listener: TcpListener, site: Arc<impl Site>, mut closing: watch:
     }
 }
 
-fn refuse(stream: &TcpStream) {
-    tracing::warn!(target: "biplane::http", "{MAX_LINKS} links are open: one more was refused");
+fn refuse(stream: &TcpStream, max_links: usize) {
+    tracing::warn!(target: "biplane::http", "{max_links} links are open: one more was refused");
     // A fresh socket's send buffer is empty; whoever does not read it sees the link close.
     let _ = stream.try_write(FULL);
 }
 
-async fn link(stream: TcpStream, site: Arc<impl Site>, closing: watch::Receiver<Option<Instant>>) {
+async fn link(stream: TcpStream, site: Arc<impl Site>, guard: Guard, closing: watch::Receiver<Option<Instant>>) {
     // Without it every small chunk would wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_TIMEOUT.as_millis() as u32);
+    match guard {
+        None => serve(stream, site, closing).await,
+        #[cfg(feature = "tls")]
+        Some(guard) => match guard.accept(stream).await {
+            Ok(stream) => serve(stream, site, closing).await,
+            Err(error) => tracing::debug!(target: "biplane::http", "a handshake failed: {error}"),
+        },
+        #[cfg(not(feature = "tls"))]
+        Some(none) => match none {},
+    }
+}
+
+async fn serve<S>(stream: S, site: Arc<impl Site>, closing: watch::Receiver<Option<Instant>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let served = match timeout(HEAD_TIMEOUT, sniff(stream)).await {
         Ok(Ok((HttpVersion::Http1, stream))) => serve_http1(stream, site, closing).await,
         Ok(Ok((HttpVersion::Http2, stream))) => serve_http2(stream, site, closing).await,
@@ -145,11 +193,14 @@ async fn link(stream: TcpStream, site: Arc<impl Site>, closing: watch::Receiver<
     }
 }
 
-async fn serve_http1(
-    stream: Replayed<TcpStream>,
+async fn serve_http1<S>(
+    stream: Replayed<S>,
     site: Arc<impl Site>,
     mut closing: watch::Receiver<Option<Instant>>,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let activity = Activity::new();
     activity.read();
     let io = TokioIo::new(stream.watched_by(activity.clone()));
@@ -187,11 +238,14 @@ async fn serve_http1(
     .await
 }
 
-async fn serve_http2(
-    stream: Replayed<TcpStream>,
+async fn serve_http2<S>(
+    stream: Replayed<S>,
     site: Arc<impl Site>,
     mut closing: watch::Receiver<Option<Instant>>,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut tasks = LinkTasks::default();
     let service = service_fn(|request| {
         let site = site.clone();

@@ -21,6 +21,7 @@ mod incoming;
 mod known;
 mod link;
 mod links;
+mod listen;
 mod listening;
 mod live;
 mod names;
@@ -32,10 +33,12 @@ mod request_client;
 mod request_server;
 mod response_client;
 mod response_server;
+mod secure;
 mod sniff;
 mod speech;
 mod streamable;
 mod tasks;
+mod two_endpoint;
 mod verdict;
 
 use std::sync::Arc;
@@ -45,19 +48,22 @@ use async_trait::async_trait;
 
 use self::known::Known;
 use self::links::Links;
+use self::listen::{Faces, Listens};
 use crate::capability::{Exchange, Rendezvous, Sharing, TransportCapabilities};
 use crate::connection::Transport;
 use crate::error::Result;
 use crate::message::RequestContext;
 use crate::plane::{Opened, PendingResponse, RequestPlane, ResponseConnectionInfo, ResponsePlane};
 use crate::registry::{BuildContext, TransportRegistration};
-use crate::target::TransportAddress;
+use crate::target::{TransportAddress, TransportId};
 
+pub use self::listen::{ListenSettings, Revisions};
 pub use self::request_client::HttpRequestClient;
 pub use self::request_server::HttpRequestServer;
 pub use self::response_client::HttpResponseClient;
 pub use self::response_server::HttpResponseServer;
 pub use self::streamable::StreamableHttp;
+pub use self::two_endpoint::TwoEndpointHttp;
 
 /// Of the planes: one link carries requests and answers.
 const PLANES: TransportCapabilities = TransportCapabilities {
@@ -83,6 +89,15 @@ pub const HTTP_CONNECTION: TransportRegistration = TransportRegistration::connec
     .priority(20)
     .capabilities(CONNECTION);
 
+/// The id of the older transport.
+const SSE: TransportId = TransportId::from_static("sse");
+
+/// MCP by URL: the transport of 2024-11-05, for servers that speak nothing else.
+pub const SSE_CONNECTION: TransportRegistration = TransportRegistration::connection("sse", build_two_endpoint)
+    .schemes(&["http", "https"])
+    .priority(25)
+    .capabilities(CONNECTION);
+
 /// The request plane.
 pub const HTTP_REQUEST: TransportRegistration =
     TransportRegistration::request("http", build_request).schemes(&["http"]).priority(20).capabilities(REQUEST);
@@ -91,15 +106,25 @@ pub const HTTP_REQUEST: TransportRegistration =
 pub const HTTP_RESPONSE: TransportRegistration =
     TransportRegistration::response("http", build_response).schemes(&["http"]).priority(20).capabilities(RESPONSE);
 
-crate::register_transport!(HTTP_CONNECTION, HTTP_REQUEST, HTTP_RESPONSE);
+crate::register_transport!(HTTP_CONNECTION, SSE_CONNECTION, HTTP_REQUEST, HTTP_RESPONSE);
 
 fn links(context: &BuildContext) -> Result<Arc<Links>> {
-    context.shared(|| Ok(Links::new(context.config().clone(), context.telemetry().clone())))
+    context.shared(|| Links::new(context.config().clone(), context.telemetry().clone()))
 }
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
     let known = context.shared(|| Ok(Known::default()))?;
-    Ok(Arc::new(StreamableHttp::new(links(context)?, known)))
+    Ok(Arc::new(StreamableHttp::new(
+        links(context)?,
+        known,
+        Listens::new(context, Faces::Streamable, TransportId::HTTP)?,
+    )))
+}
+
+fn build_two_endpoint(context: &BuildContext) -> Result<Arc<dyn Transport>> {
+    let known = context.shared(|| Ok(Known::default()))?;
+    let listens = Listens::new(context, Faces::TwoEndpoint, SSE)?;
+    Ok(Arc::new(TwoEndpointHttp::new(links(context)?, known, listens)))
 }
 
 fn build_request(context: &BuildContext) -> Result<RequestPlane> {

@@ -24,33 +24,25 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Reads an `http:` URL. What is refused here was not sent.
+    /// Reads the URL of a plane. What is refused here was not sent.
     pub(super) fn parse(url: &str) -> Result<Self> {
         let malformed = |what: String| Error::config(what).with_target(url).with_transport(TransportId::HTTP);
         let foreign = |what| Error::unsupported(what).with_target(url).with_transport(TransportId::HTTP);
         let uri: Uri = url.parse().map_err(|error| malformed("no HTTP URL".into()).with_source(error))?;
         let parts = uri.into_parts();
-        match parts.scheme.as_ref().map(Scheme::as_str) {
-            Some("http") => {}
-            Some("https") => {
-                return Err(foreign("https: TLS arrives in a later version")
-                    .with_hint("use http:, behind a proxy that ends TLS where the network is not trusted"));
-            }
+        let (speech, default_port) = match parts.scheme.as_ref().map(Scheme::as_str) {
+            Some("http") => (Speech::Plane, 80),
+            Some("https") => (Speech::Secure, 443),
             _ => return Err(foreign("no http: URL").with_hint("write http://host:port/path")),
-        }
+        };
         let authority = parts.authority.ok_or_else(|| malformed("no host in the URL".into()))?;
         if authority.as_str().contains('@') {
             return Err(malformed("credentials in the URL of an http plane are not sent".into())
                 .with_hint("take them out; pass what the service wants as message headers"));
         }
-        let port = authority.port_u16().unwrap_or(80);
+        let port = authority.port_u16().unwrap_or(default_port);
         let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self {
-            key: key(format!("{}:{port}", authority.host()), Speech::Plane),
-            authority,
-            path,
-            speech: Speech::Plane,
-        })
+        Ok(Self { key: key(format!("{}:{port}", authority.host()), speech), authority, path, speech })
     }
 
     /// The endpoint of a server that need not be ours: `http:` or `https:`. Credentials in the URL are left out.
@@ -165,8 +157,10 @@ mod tests {
         assert_eq!((place.key.authority.as_str(), place.path()), ("[::1]:8081", "/v1/rpc/words"));
         assert_eq!(place.url(), "http://[::1]:8081/v1/rpc/words?x=1");
         assert_eq!(Place::parse("http://host").unwrap().key.authority, "host:80");
+        let secure = Place::parse("https://host/x").unwrap();
+        assert_eq!((secure.key.authority.as_str(), secure.key.security.as_str()), ("host:443", "tls"));
+        assert_eq!(secure.url(), "https://host/x");
         for (url, kind) in [
-            ("https://host/x", ErrorKind::Unsupported),
             ("tcp://host/x", ErrorKind::Unsupported),
             ("/path", ErrorKind::Unsupported),
             ("", ErrorKind::Config),

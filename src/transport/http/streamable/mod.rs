@@ -24,7 +24,8 @@ use self::connection::StreamableConnection;
 use super::endpoint::Endpoint;
 use super::known::{Finding, Known, Speaks};
 use super::links::{Links, decorate};
-use crate::connection::{Connection, Transport};
+use super::listen::Listens;
+use crate::connection::{Connection, Listener, Transport};
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -35,11 +36,12 @@ use crate::target::Target;
 pub struct StreamableHttp {
     links: Arc<Links>,
     known: Arc<Known>,
+    listens: Listens,
 }
 
 impl StreamableHttp {
-    pub(super) fn new(links: Arc<Links>, known: Arc<Known>) -> Self {
-        Self { links, known }
+    pub(super) fn new(links: Arc<Links>, known: Arc<Known>, listens: Listens) -> Self {
+        Self { links, known, listens }
     }
 
     async fn find_out(&self, endpoint: &Endpoint) -> Result<Finding> {
@@ -64,6 +66,10 @@ impl Transport for StreamableHttp {
             return Err(decorate(error, endpoint.place()));
         }
         Ok(Arc::new(StreamableConnection::new(endpoint, self.known.clone())))
+    }
+
+    async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
+        self.listens.listen(target).await
     }
 
     async fn probe(&self, target: &Target) -> Result<String> {

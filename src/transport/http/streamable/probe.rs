@@ -85,7 +85,7 @@ async fn first_answer(exchange: Exchange, deadline: Instant) -> Result<Whole> {
                 return Ok::<_, Error>(event.data);
             }
         }
-        Ok(Bytes::new())
+        Result::<Bytes>::Ok(Bytes::new())
     };
     let body = tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Ok(Bytes::new()))?;
     events.finish().await;

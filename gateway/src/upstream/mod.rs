@@ -173,16 +173,25 @@ impl Upstream {
 
     /// A place at the session that plain clients share.
     async fn seat(&self, client: &Client) -> Result<View> {
+        let (table, facts) = self.table(client).await?;
+        Ok(View { connection: table.take_seat(), facts })
+    }
+
+    async fn seat_for_bridge(&self, client: &Client) -> Result<View> {
+        let (table, facts) = self.table(client).await?;
+        Ok(View { connection: table.take_seat_for_bridge(), facts })
+    }
+
+    async fn table(&self, client: &Client) -> Result<(Arc<Table>, Arc<Facts>)> {
         let there =
             self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
-        let (table, facts) = match there {
+        Ok(match there {
             Some(there) => there,
             None => {
                 let view = self.session(&self.plain_client(client)).await?;
                 self.lay_table(&client.principal, view)
             }
-        };
-        Ok(View { connection: table.take_seat(), facts })
+        })
     }
 
     /// What everyone who shares a session has said: nothing in particular.
@@ -304,10 +313,11 @@ impl Upstream {
                 let (this, facts) = (this.clone(), facts.clone());
                 Box::pin(async move {
                     let upstream = this.upgrade().ok_or_else(|| Error::closed("the upstream is no longer used"))?;
-                    Ok(View { connection: upstream.connect().await?, facts })
+                    Ok(View { connection: era::attributed(upstream.connect().await?), facts })
                 })
             })
         };
+        let view = View { connection: era::attributed(view.connection), facts: facts.clone() };
         let live = Live::new(self.info(), self.config.request_timeout, Some(view), dial);
         tokio::spawn(pass_over(Arc::downgrade(&live)));
         View { connection: live, facts }
@@ -399,7 +409,7 @@ impl LegacySessions for Sessions {
         if let Some(view) = shared.get(&client.principal) {
             return Ok(view.clone());
         }
-        let view = self.upstream()?.seat(client).await?;
+        let view = self.upstream()?.seat_for_bridge(client).await?;
         if shared.len() < MAX_SHARED {
             shared.insert(client.principal.clone(), view.clone());
         }

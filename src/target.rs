@@ -4,6 +4,7 @@
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -146,6 +147,8 @@ pub struct Target {
     rest: Box<str>,
     session: Option<SessionId>,
     headers: Headers,
+    variables: Vec<(String, String)>,
+    directory: Option<PathBuf>,
 }
 
 impl Target {
@@ -165,13 +168,29 @@ impl Target {
             Error::config(format!("{text:?} is no URL ({error})"))
                 .with_hint("write scheme://host:port/subject, or a service name without a colon")
         })?;
-        Ok(Self { transport, url, rest: behind.into(), session: None, headers: Headers::new() })
+        Ok(Self {
+            transport,
+            url,
+            rest: behind.into(),
+            session: None,
+            headers: Headers::new(),
+            variables: Vec::new(),
+            directory: None,
+        })
     }
 
     /// The target that an already parsed URL names.
     pub fn from_url(url: Url) -> Self {
         let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest).into();
-        Self { transport: None, url, rest, session: None, headers: Headers::new() }
+        Self {
+            transport: None,
+            url,
+            rest,
+            session: None,
+            headers: Headers::new(),
+            variables: Vec::new(),
+            directory: None,
+        }
     }
 
     /// Insists on a transport.
@@ -191,6 +210,28 @@ impl Target {
     pub fn with_header(mut self, name: impl Into<ByteString>, value: impl Into<Bytes>) -> Self {
         self.headers.append(name, value);
         self
+    }
+
+    /// Adds a variable to what a transport that starts a program lets it see. Not shown.
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where a transport that starts a program starts it.
+    pub fn with_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Variables for the program that is started.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Where the program is started, if not where its transport says.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// What is sent along with everything.

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use biplane::PlaneType;
 use biplane::conformance::{self, Harness, RegisteredHarness};
 use biplane::registry::TransportRegistration;
-use biplane::transport::{http, lines, mem, tcp};
+use biplane::transport::{http, lines, mem, tcp, ws};
 use biplane_nats::testing::NatsServer;
 
+#[path = "../tls/certs.rs"]
+mod certs;
+mod secure;
 #[cfg(unix)]
 mod stdio;
 
@@ -33,14 +36,22 @@ fn main() -> ExitCode {
             harnesses.extend(pair(request, response, nats.as_ref()));
         }
     }
+    let secure = secure::Files::new();
+    harnesses.push(secure.tcp(RegisteredHarness::connection(tcp::CONNECTION)).named("tcp over TLS").over_tcp());
+    harnesses.push(secure.tcp(RegisteredHarness::inline(tcp::REQUEST)).named("tcp+inline over TLS").over_tcp());
+    harnesses.push(secure.tcp(RegisteredHarness::pair(http::HTTP_REQUEST, tcp::RESPONSE)).named("http+tcp over TLS"));
     let planes = harnesses.into_iter().map(|harness| Box::new(harness) as Box<dyn Harness>);
-    conformance::run_all(planes.chain(over_json_rpc()))
+    conformance::run_all(planes.chain(over_json_rpc(&secure)))
 }
 
 /// Connections that carry JSON-RPC.
-fn over_json_rpc() -> Vec<Box<dyn Harness>> {
+fn over_json_rpc(secure: &secure::Files) -> Vec<Box<dyn Harness>> {
+    let ws =
+        || RegisteredHarness::connection(ws::CONNECTION).json_rpc(None).prepared(secure::admit_the_proxy).over_tcp();
     let lines = || RegisteredHarness::connection(lines::CONNECTION).json_rpc(None);
     vec![
+        Box::new(ws()),
+        Box::new(secure.common(ws()).named("wss").listen("wss://127.0.0.1:0/mcp")),
         Box::new(lines().named("lines+tcp").over_tcp()),
         #[cfg(unix)]
         Box::new(lines().named("lines+unix").listen_with(stdio::fresh_socket)),

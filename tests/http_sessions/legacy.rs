@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use biplane::{Message, Request, Subject};
 use serde_json::json;
 
 use super::client::{ACCEPT, JSON, Link};
@@ -252,4 +253,21 @@ async fn methods_paths_and_media_types_have_their_statuses() {
     let session = world.session("2025-11-25").await;
     let named = ("Mcp-Session-Id", session.as_str());
     assert_eq!(world.request("GET", &[("Accept", "application/json"), named]).await.status, 406);
+}
+
+#[tokio::test]
+async fn our_own_client_opens_a_session() {
+    let world = World::new().await;
+    let client = world.biplane.connect(&format!("http://{}/mcp", world.address)).await.unwrap();
+    let ask = async |method: &'static str, params: &'static str| {
+        client.request(Request::new(Subject::from_static(method), params)).await.unwrap()
+    };
+    let said = ask("initialize", r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#).await;
+    assert_eq!(said.body, r#"{"protocolVersion":"2025-11-25"}"#);
+    client.notify(&Subject::from_static("notifications/initialized"), Message::default()).await.unwrap();
+    assert_eq!(world.saw().await, "notifications/initialized ");
+    assert_eq!(ask("progress", "{}").await.body, "{}");
+    assert!(ask("echo", r#"{"a":1}"#).await.text().unwrap().contains(r#"{"a":1}"#));
+    client.close(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(world.saw().await, "closed");
 }

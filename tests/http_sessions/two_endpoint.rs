@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+use biplane::io::admission::Admission;
+use biplane::{Request, Subject};
 use serde_json::{Value, json};
 
 use super::client::{ACCEPT, JSON, Link, Response};
@@ -75,4 +77,31 @@ async fn paths_and_names_have_their_statuses() {
     assert_eq!(get.status, 405);
     let foreign = [ACCEPT, ("Origin", "http://evil.example")];
     assert_eq!(Link::open(world.address).await.send("GET", "/sse", &foreign, "").await.status, 403);
+}
+
+#[tokio::test]
+async fn it_can_stand_alone_at_a_path_of_its_own() {
+    let world = World::at("sse+http://127.0.0.1:0/old/sse", |_| {}, Admission::default()).await;
+    assert!(world.listener.local_address().address.ends_with("/old/sse"));
+    let (mut stream, endpoint) = open(&world, "/old/sse").await;
+    assert!(endpoint.starts_with("/old/messages?sessionId="), "{endpoint}");
+    assert_eq!(post(&world, &endpoint, &call(0, "initialize", "{}")).await, 202);
+    message(&mut stream).await;
+    // So that clients of both find out what it is.
+    assert_eq!(post(&world, "/old/sse", "{}").await, 405);
+}
+
+#[tokio::test]
+async fn our_own_client_and_server_understand_each_other() {
+    let world = World::new().await;
+    let client = world.biplane.connect(&format!("sse+http://{}/sse", world.address)).await.unwrap();
+    let ask = async |method: &'static str, params: &'static str| {
+        client.request(Request::new(Subject::from_static(method), params)).await.unwrap()
+    };
+    assert_eq!(
+        ask("initialize", r#"{"protocolVersion":"2024-11-05"}"#).await.body,
+        r#"{"protocolVersion":"2024-11-05"}"#
+    );
+    assert_eq!(ask("progress", "{}").await.body, "{}");
+    assert!(ask("echo", r#"{"a":1}"#).await.text().unwrap().contains(r#"{"a":1}"#));
 }

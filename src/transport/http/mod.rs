@@ -123,7 +123,8 @@ fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
 
 fn build_two_endpoint(context: &BuildContext) -> Result<Arc<dyn Transport>> {
     let known = context.shared(|| Ok(Known::default()))?;
-    Ok(Arc::new(TwoEndpointHttp::new(links(context)?, known)))
+    let listens = Listens::new(context, Faces::TwoEndpoint, SSE)?;
+    Ok(Arc::new(TwoEndpointHttp::new(links(context)?, known, listens)))
 }
 
 fn build_request(context: &BuildContext) -> Result<RequestPlane> {

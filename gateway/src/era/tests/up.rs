@@ -580,3 +580,45 @@ async fn a_shared_session_that_nobody_uses_is_given_back() {
     tokio::time::sleep(Duration::from_secs(180)).await;
     assert_eq!(Arc::strong_count(&peer), sessions_hold);
 }
+
+#[tokio::test]
+async fn progress_carries_the_token_of_the_request_that_is_answered() {
+    let peer = Peer::new(|call: Call| async move {
+        let token = &call.params["_meta"]["progressToken"].clone();
+        call.tell("notifications/progress", &json!({"progressToken": token, "progress": 1})).await;
+        drop(call.ask("roots/list", &json!({})).await);
+        call.tell("notifications/progress", &json!({"progressToken": token, "progress": 2})).await;
+        call.give(json!({})).await;
+    });
+    let (connection, _) = server(&peer, &json!({}));
+    let first = ask(&connection, json!({"_meta": {"progressToken": "a"}})).await;
+    assert_eq!(first.told[0].1["progressToken"], "a");
+    let retry = json!({"requestState": first.result()["requestState"], "inputResponses": {"roots-1": {"roots": []}},
+        "_meta": {"progressToken": "b"}});
+    let second = ask(&connection, retry).await;
+    assert_eq!(second.told, [("notifications/progress".to_owned(), json!({"progressToken": "b", "progress": 2}))]);
+}
+
+#[tokio::test]
+async fn a_call_that_did_not_run_is_made_once_more_on_another_session() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let lost_for = |most: usize| {
+        let tries = tries.clone();
+        Peer::new(move |call: Call| {
+            let tries = tries.clone();
+            async move {
+                if tries.fetch_add(1, Ordering::SeqCst) < most {
+                    let lost = biplane::Error::closed("the session is unknown").with_retry(biplane::Retry::Safe);
+                    return call.reply.refuse(lost);
+                }
+                call.give(json!({})).await;
+            }
+        })
+    };
+    let (connection, sessions) = server(&lost_for(1), &json!({}));
+    assert!(plain(&connection, "tools/list", modern(json!({}), &json!({}))).await.outcome.is_ok());
+    assert_eq!(sessions.shared.load(Ordering::SeqCst), 2);
+    tries.store(0, Ordering::SeqCst);
+    let (connection, _) = server(&lost_for(2), &json!({}));
+    assert!(plain(&connection, "tools/list", modern(json!({}), &json!({}))).await.outcome.is_err());
+}

@@ -16,9 +16,10 @@ use super::endpoint::Endpoint;
 use super::event_stream::{EventStream, ended, is_event_stream, media_type};
 use super::known::Known;
 use super::links::{Links, decorate};
+use super::listen::Listens;
 use super::verdict::read_whole;
 use super::{CONNECTION, SSE};
-use crate::connection::{Connection, ConnectionInfo, Transport};
+use crate::connection::{Connection, ConnectionInfo, Listener, Transport};
 use crate::error::{Error, Phase, Result};
 use crate::io::messages::{self, Settings};
 use crate::target::Target;
@@ -30,11 +31,12 @@ const MAX_REFUSAL: usize = 64 << 10;
 pub struct TwoEndpointHttp {
     links: Arc<Links>,
     known: Arc<Known>,
+    listens: Listens,
 }
 
 impl TwoEndpointHttp {
-    pub(super) fn new(links: Arc<Links>, known: Arc<Known>) -> Self {
-        Self { links, known }
+    pub(super) fn new(links: Arc<Links>, known: Arc<Known>, listens: Listens) -> Self {
+        Self { links, known, listens }
     }
 }
 
@@ -51,6 +53,10 @@ impl Transport for TwoEndpointHttp {
         let max_message = endpoint.max_message();
         let info = ConnectionInfo::new(SSE, endpoint.url(), CONNECTION);
         Ok(messages::connection(Wire::new(stream, post), info, Settings::dialer(max_message)))
+    }
+
+    async fn listen(&self, target: &Target) -> Result<Box<dyn Listener>> {
+        self.listens.listen(target).await
     }
 
     async fn probe(&self, target: &Target) -> Result<String> {

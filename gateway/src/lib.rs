@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod configured;
 mod core;
 pub mod era;
 mod face;

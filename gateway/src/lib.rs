@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod configured;
 mod core;
 mod doors;
 pub mod era;

@@ -168,8 +168,18 @@ async fn accept(listener: Box<dyn Listener>, core: Arc<Core>, stop: watch::Recei
             _ = stopped.wait_for(Option::is_some) => break,
         }
     }
-    // The sessions first: a listener that is dropped takes its links along.
-    while faces.join_next().await.is_some() {}
+    let all_gone = async { while faces.join_next().await.is_some() {} };
+    tokio::pin!(all_gone);
+    // Nobody comes in any more; those inside stay as long as they like, until they are asked to go.
+    let grace = tokio::select! {
+        () = &mut all_gone => return,
+        stop = stopped.wait_for(Option::is_some) => stop.map_or(Duration::ZERO, |grace| grace.unwrap_or_default()),
+    };
+    // Both at once: a listener that is dropped takes its links along, and one that still listens lets others in.
+    let (closed, ()) = tokio::join!(listener.close(grace), all_gone);
+    if let Err(error) = closed {
+        tracing::debug!(target: "biplane::gateway", "{} closed badly: {error}", listener.local_address());
+    }
 }
 
 impl fmt::Debug for Running {

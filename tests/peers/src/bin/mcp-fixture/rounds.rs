@@ -10,6 +10,7 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, ServiceError};
 use rmcp::{ErrorData, RoleServer};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::changes::Changes;
 use crate::content::typed;
@@ -109,10 +110,7 @@ pub(crate) async fn drive(
             let sealed = sealed.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
             return Ok(Ending::InputRequired(InputRequiredResult::new(Some(questions), sealed)));
         }
-        call.answers = InputResponses::new();
-        for (name, question) in questions {
-            call.answers.insert(name, ask(question, context).await?);
-        }
+        call.answers = ask_all(questions, context).await?;
         call.state = state;
     }
     Err(ErrorData::internal_error("the client's answers are of no use", None))
@@ -133,6 +131,21 @@ fn declared(questions: &InputRequests, capabilities: &ClientCapabilities) -> Res
         }
     }
     Ok(())
+}
+
+/// Asks a legacy client everything at once, as a server does that needs all the answers anyway.
+async fn ask_all(questions: InputRequests, context: &RequestContext<RoleServer>) -> Result<InputResponses, ErrorData> {
+    let mut asked = JoinSet::new();
+    for (name, question) in questions {
+        let context = context.clone();
+        asked.spawn(async move { ask(question, &context).await.map(|answer| (name, answer)) });
+    }
+    let mut answers = InputResponses::new();
+    while let Some(answer) = asked.join_next().await {
+        let answer = answer.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        answers.extend(Some(answer?));
+    }
+    Ok(answers)
 }
 
 /// Asks a legacy client. Old servers ask whatever the client declared, and so does this one.

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use biplane::Result;
-use biplane::config::Config;
 use biplane::io::admission::Gate;
 use biplane::io::sessions::SessionSettings;
 use biplane::runtime::Builder;
 use biplane::transport::http::ListenSettings;
 
 use crate::config::GatewayConfig;
-use crate::session_id::{SessionKey, SignedIds};
+use crate::session_id::SignedIds;
 
 /// Who may come in, how sessions are named, and what is bounded. A runtime's builder is given it with
 /// [`Doors::share`]; without, the runtime's listeners have their defaults, and nobody needs a token.
@@ -19,6 +18,8 @@ use crate::session_id::{SessionKey, SignedIds};
 pub struct Doors {
     gate: Arc<Gate>,
     listen: Arc<ListenSettings>,
+    /// Bytes of one message, over whatever transport.
+    max_body: usize,
 }
 
 impl Doors {
@@ -28,10 +29,6 @@ impl Doors {
     /// `Unexpected` if the system has no randomness for a key.
     pub fn new(config: &GatewayConfig) -> Result<Self> {
         let limits = &config.limits;
-        let key = match &config.session_key {
-            Some(key) => key.clone(),
-            None => SessionKey::random()?,
-        };
         let sessions = SessionSettings {
             max_sessions: limits.max_sessions,
             max_sessions_per_principal: limits.max_sessions_per_principal,
@@ -43,17 +40,17 @@ impl Doors {
             max_message_size: limits.max_body,
             ..SessionSettings::default()
         };
-        let listen = ListenSettings {
-            sessions,
-            ids: Arc::new(SignedIds::new(key, limits.session_lifetime)?),
-            ..ListenSettings::new(&Config::defaults()?)
-        };
-        Ok(Self { gate: Arc::new(Gate::new(config.admission.rules()?)), listen: Arc::new(listen) })
+        let mut listen = ListenSettings { sessions, ..ListenSettings::default() };
+        if let Some(key) = &config.session_key {
+            listen.ids = Arc::new(SignedIds::new(key.clone(), limits.session_lifetime)?);
+        }
+        let gate = Arc::new(Gate::new(config.admission.rules()?));
+        Ok(Self { gate, listen: Arc::new(listen), max_body: limits.max_body })
     }
 
     /// Gives them to the runtime that `builder` makes.
     pub fn share(&self, builder: Builder) -> Builder {
-        builder.share(self.gate.clone()).share(self.listen.clone())
+        builder.set("limits.max_message_size", self.max_body).share(self.gate.clone()).share(self.listen.clone())
     }
 
     /// Other rules hold for the next request.

@@ -75,3 +75,17 @@ async fn what_a_server_says_of_its_lists_comes_through() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_server_that_never_answers_does_not_keep_clients_out() {
+    let one = Server::start("one").await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let two = format!("lines+tcp://{}", silent.local_addr().unwrap());
+    let biplane = Biplane::builder().build().unwrap();
+    let (_running, url) = gateway(&biplane, &[("one", &one.url), ("two", &two)]).await;
+    let client = Client::connect(&biplane, &url, json!({})).await;
+    let tools = client.request("tools/list", json!({})).await.unwrap();
+    assert_eq!(names(&tools), ["one_echo"]);
+    assert!(tools["_meta"]["dev.biplane/upstreams"]["two"]["error"]["message"].is_string(), "{tools}");
+    client.call("one_echo", "x").await.unwrap();
+}

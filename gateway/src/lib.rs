@@ -22,7 +22,6 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
-mod configured;
 mod core;
 mod doors;
 pub mod era;

@@ -15,7 +15,8 @@ pub(super) fn banner(biplane: &Biplane, running: &Running, metrics: Option<Socke
         let _ = write!(text, "\n  {name:<10} {value}");
     };
     let service = |listener: &&TransportAddress| listener.transport == *"rpc";
-    for listener in running.listeners() {
+    let listeners = running.listeners();
+    for listener in &listeners {
         match service(&listener) {
             true => line("serving", &format!("{} (instance {})", listener.address, biplane.instance_id())),
             false => line("listening", &shown(listener)),
@@ -28,13 +29,13 @@ pub(super) fn banner(biplane: &Biplane, running: &Running, metrics: Option<Socke
         Some(address) => line("metrics", &format!("http://{address}/metrics")),
         None => line("metrics", "off; DYN_SYSTEM_PORT=9090 turns them on, with /health and /live"),
     }
-    if let Some(listener) = running.listeners().iter().find(|listener| listener.address.starts_with("http")) {
+    if let Some(listener) = listeners.iter().find(|listener| listener.address.starts_with("http")) {
         let inspector = format!(
             "npx -y @modelcontextprotocol/inspector --cli {} --transport http --method tools/list",
             listener.address
         );
         line("try", &inspector);
-    } else if let Some(listener) = running.listeners().iter().find(service) {
+    } else if let Some(listener) = listeners.iter().find(service) {
         line("try", &format!("biplane gateway --upstream rpc:{}", listener.address));
     }
     text

@@ -2,11 +2,13 @@
 //! `biplane gateway`: any client of the Model Context Protocol to any server. And `biplane serve NAME --upstream URL`: the
 //! same, for clients that come over the planes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use biplane::{Biplane, Result};
-use biplane_gateway::config::{GatewayConfig, Inputs, load};
-use biplane_gateway::{Gateway, Naming, Running};
+use biplane_gateway::config::{Inputs, load};
+use biplane_gateway::reload::{Reload, Reloaded};
+use biplane_gateway::{Doors, Gateway, Naming, Running};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -112,43 +114,64 @@ async fn serve(
     context: &Context,
     configure: impl FnOnce(biplane::runtime::Builder) -> biplane::runtime::Builder,
 ) -> Result<Exit> {
-    let mut interrupts = Interrupts::listen()?;
-    let config = load(inputs)?;
-    let (builder, _gate) = config.equip(configure(context.builder()))?;
-    let biplane = context.build_server(builder)?;
-    let mut running = Gateway::configured(&biplane, &config).start().await?;
+    let mut interrupts = Interrupts::without_hangup()?;
+    let config = Arc::new(load(inputs)?);
+    let mut reload = Reload::new(inputs.clone(), config.clone()).on_hangup()?;
+    let doors = Doors::new(&config)?;
+    let biplane = context.build_server(doors.share(configure(context.builder())))?;
+    let mut running = Gateway::configured(&biplane, config, doors).start().await?;
     let metrics = biplane.start_system().await?;
-    let signal = tokio::select! {
+    let asked = tokio::select! {
         // Who is asked to end while a server starts ends.
         signal = interrupts.next() => Some(signal),
         _ = tokio::time::timeout(SETTLED_WITHIN, running.settled()) => None,
     };
     context.ui().note(banner::banner(&biplane, &running, metrics));
-    let signal = match signal {
+    let asked = match asked {
         Some(signal) => Some(signal),
-        None => until_asked(&mut running, &mut interrupts).await,
+        None => until_asked(&mut running, &mut interrupts, &mut reload, context).await,
     };
-    if let Some(signal) = signal {
+    if let Some(signal) = asked {
         let in_flight = running.in_flight();
         context.ui().note(format_args!("{signal}: {in_flight} requests may finish; again to end at once"));
     }
-    let drain = drain(running, biplane, &config);
     tokio::select! {
-        () = drain => Ok(Exit::OK),
+        () = drain(running, biplane) => Ok(Exit::OK),
         _ = interrupts.next() => Ok(Exit::INTERRUPTED),
     }
 }
 
-/// Waits for a signal, or until nobody can come in any more.
-async fn until_asked(running: &mut Running, interrupts: &mut Interrupts) -> Option<&'static str> {
-    tokio::select! {
-        signal = interrupts.next() => Some(signal),
-        () = running.finished() => None,
+/// Waits for a signal, or until nobody can come in any more: a client on standard input takes the gateway along. Meanwhile
+/// the configuration may change.
+async fn until_asked(
+    running: &mut Running,
+    interrupts: &mut Interrupts,
+    reload: &mut Reload,
+    context: &Context,
+) -> Option<&'static str> {
+    loop {
+        let reloaded = tokio::select! {
+            signal = interrupts.next() => return Some(signal),
+            () = running.finished() => return None,
+            reloaded = reload.changed() => reloaded,
+        };
+        match reloaded {
+            Reloaded::Changed(config, change) => match running.apply(config, &change).await {
+                Ok(()) => context.ui().note(format_args!("configuration: {change}")),
+                Err(error) => context.ui().error(&error),
+            },
+            Reloaded::Same => context.ui().note("configuration: nothing has changed"),
+            Reloaded::Kept(error) => {
+                context.ui().error(&error);
+                context.ui().note("configuration: what held before still holds");
+            }
+        }
     }
 }
 
 /// What is under way may finish within the configured time.
-async fn drain(running: Running, biplane: Biplane, config: &GatewayConfig) {
-    running.drain(config.drain_grace).await;
+async fn drain(running: Running, biplane: Biplane) {
+    let grace = running.config().drain_grace;
+    running.drain(grace).await;
     biplane.shutdown(Duration::from_secs(1)).await;
 }

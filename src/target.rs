@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::message::{Headers, SessionId, Subject};
+use crate::proto::command_line::CommandLine;
 
 /// The name of a transport: `[a-z][a-z0-9.-]*`. Open text, never an enum, so that a third party adds one without us.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -298,7 +299,11 @@ impl fmt::Display for Target {
             write!(f, "{transport}+")?;
         }
         if OPAQUE.contains(&self.url.scheme()) {
-            return write!(f, "{}:{}", self.url.scheme(), self.rest);
+            return match CommandLine::parse(&self.rest) {
+                // What is assigned to variables may be secret.
+                Ok(line) if !line.assignments.is_empty() => write!(f, "{}:…{line}", self.url.scheme()),
+                _ => write!(f, "{}:{}", self.url.scheme(), self.rest),
+            };
         }
         if self.url.username().is_empty() && self.url.password().is_none() {
             return write!(f, "{}", self.url);
@@ -436,5 +441,7 @@ mod tests {
     fn credentials_do_not_show() {
         let target = Target::parse("nats://bob:secret@h:1/x", |_| false).unwrap();
         assert!(!target.to_string().contains("secret"));
+        let target = Target::parse("stdio:KEY='my secret' server -y", |_| false).unwrap();
+        assert_eq!(target.to_string(), "stdio:…server -y");
     }
 }

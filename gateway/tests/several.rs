@@ -25,7 +25,7 @@ async fn tools_of_all_bear_their_servers_name_and_find_it() {
         async move { client.call(tool, &number.to_string()).await.unwrap()["content"][0]["text"].clone() }
     });
     let answers = futures_util::future::join_all(calls).await;
-    assert!(answers.iter().enumerate().all(|(number, text)| *text == number.to_string()), "{answers:?}");
+    assert_eq!(answers, (0..40).map(|number| json!(number.to_string())).collect::<Vec<_>>());
     let error = client.call("echo", "").await.unwrap_err();
     assert_eq!(error.peer().unwrap().code, -32602);
 }
@@ -74,4 +74,18 @@ async fn what_a_server_says_of_its_lists_comes_through() {
         Inbound::Notification(method, _) => assert_eq!(method.as_str(), "notifications/tools/list_changed"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_does_not_keep_clients_out() {
+    let one = Server::start("one").await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let two = format!("lines+tcp://{}", silent.local_addr().unwrap());
+    let biplane = Biplane::builder().build().unwrap();
+    let (_running, url) = gateway(&biplane, &[("one", &one.url), ("two", &two)]).await;
+    let client = Client::connect(&biplane, &url, json!({})).await;
+    let tools = client.request("tools/list", json!({})).await.unwrap();
+    assert_eq!(names(&tools), ["one_echo"]);
+    assert!(tools["_meta"]["dev.biplane/upstreams"]["two"]["error"]["message"].is_string(), "{tools}");
+    client.call("one_echo", "x").await.unwrap();
 }

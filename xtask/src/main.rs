@@ -22,7 +22,7 @@ usage: cargo xtask <chore>
                    --quick: only format, lints and tests
   audit            licences, bans and sources of the dependencies, by cargo-deny
   docs [--check]   writes docs/configuration.md; --check: says whether it is up to date
-  mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--json FILE] [--repeat N]
+  mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
 

@@ -13,11 +13,20 @@ use tokio::time::Instant;
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between requests. Longer than our own pool keeps a link, so that in the common case the caller closes.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A link that is idle for this long gives its buffers back until the next request.
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// What a link is doing. Shared by its reads, its requests and its driver, which are all in one task.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<Doing>>);
+pub(super) struct Activity(Arc<Mutex<State>>);
+
+struct State {
+    doing: Doing,
+    /// The system took only a part of what was last written to it.
+    stalled: bool,
+}
 
 #[derive(Clone, Copy)]
 enum Doing {
@@ -29,33 +38,47 @@ enum Doing {
 impl Activity {
     /// An idle link.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Doing::Idle { since: Instant::now() })))
+        let doing = Doing::Idle { since: Instant::now() };
+        Self(Arc::new(Mutex::new(State { doing, stalled: false })))
     }
 
     /// A request is served until the guard is dropped.
     pub(super) fn serve(&self) -> Busy {
-        *self.doing() = Doing::Serving;
+        self.state().doing = Doing::Serving;
         Busy(self.clone())
     }
 
-    /// When the link has been at it for too long.
+    /// When the link has been at it for too long: then it is parked, if that can be, or ended.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match *self.doing() {
-            Doing::Idle { since } => Some(since + IDLE_TIMEOUT),
+        let state = self.state();
+        match state.doing {
+            Doing::Idle { since } if state.stalled => Some(since + IDLE_TIMEOUT),
+            Doing::Idle { since } => Some(since + PARK_AFTER),
             Doing::ReadingHead { since } => Some(since + HEAD_TIMEOUT),
             Doing::Serving => None,
         }
     }
 
+    /// Whether nothing is under way in either direction.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let state = self.state();
+        matches!(state.doing, Doing::Idle { .. }) && !state.stalled
+    }
+
+    /// The system took `taken` bytes of `offered`.
+    pub(super) fn wrote(&self, taken: usize, offered: usize) {
+        self.state().stalled = taken < offered;
+    }
+
     /// Bytes came.
     pub(super) fn read(&self) {
-        let mut doing = self.doing();
-        if let Doing::Idle { .. } = *doing {
-            *doing = Doing::ReadingHead { since: Instant::now() };
+        let mut state = self.state();
+        if let Doing::Idle { .. } = state.doing {
+            state.doing = Doing::ReadingHead { since: Instant::now() };
         }
     }
 
-    fn doing(&self) -> MutexGuard<'_, Doing> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,6 +88,6 @@ pub(super) struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *self.0.doing() = Doing::Idle { since: Instant::now() };
+        self.0.state().doing = Doing::Idle { since: Instant::now() };
     }
 }

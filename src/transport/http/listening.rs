@@ -4,11 +4,12 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Body;
-use super::idle::{Activity, Busy, HEAD_TIMEOUT};
+use super::idle::{Activity, Busy, HEAD_TIMEOUT, IDLE_TIMEOUT, PARK_AFTER};
 use super::names::MAX_HEAD;
 use super::sniff::{Replayed, sniff};
 use super::tasks::LinkTasks;
@@ -178,69 +179,98 @@ async fn link(stream: TcpStream, site: Arc<impl Site>, guard: Guard, closing: wa
     }
 }
 
-async fn serve<S>(stream: S, site: Arc<impl Site>, closing: watch::Receiver<Option<Instant>>)
+async fn serve<S>(mut stream: S, site: Arc<impl Site>, mut closing: watch::Receiver<Option<Instant>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let served = match timeout(HEAD_TIMEOUT, sniff(stream)).await {
-        Ok(Ok((HttpVersion::Http1, stream))) => serve_http1(stream, site, closing).await,
-        Ok(Ok((HttpVersion::Http2, stream))) => serve_http2(stream, site, closing).await,
-        // Silent, or gone: there is nobody to tell.
-        Ok(Err(_)) | Err(_) => return,
-    };
-    if let Err(error) = served {
-        tracing::debug!(target: "biplane::http", "a link ended: {error}");
+    let mut patience = HEAD_TIMEOUT;
+    loop {
+        let sniffed = tokio::select! {
+            sniffed = timeout(patience, sniff(stream)) => sniffed,
+            _ = closing.changed() => return,
+        };
+        // What a link at work needs is on the heap, so that one at rest does not need it.
+        let served = match sniffed {
+            Ok(Ok((HttpVersion::Http1, mut stream))) => loop {
+                match Box::pin(serve_http1(stream, &site, closing.clone())).await {
+                    Ok(Some((left, resting))) if left.is_empty() => break Ok(Some(resting)),
+                    // The beginning of a request came before the last one was answered.
+                    Ok(Some((left, resting))) => stream = Replayed::new(left, resting),
+                    Ok(None) => break Ok(None),
+                    Err(error) => break Err(error),
+                }
+            },
+            Ok(Ok((HttpVersion::Http2, stream))) => {
+                Box::pin(serve_http2(stream, &site, closing.clone())).await.map(|()| None)
+            }
+            // Silent, or gone: there is nobody to tell.
+            Ok(Err(_)) | Err(_) => return,
+        };
+        match served {
+            Ok(Some(parked)) => (stream, patience) = (parked, IDLE_TIMEOUT.saturating_sub(PARK_AFTER)),
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(target: "biplane::http", "a link ended: {error}"),
+        }
     }
 }
 
+/// Serves until the link ends; or gives it back when it is at rest, with what was read of it and not yet looked at.
 async fn serve_http1<S>(
     stream: Replayed<S>,
-    site: Arc<impl Site>,
+    site: &Arc<impl Site>,
     mut closing: watch::Receiver<Option<Instant>>,
-) -> hyper::Result<()>
+) -> hyper::Result<Option<(Bytes, S)>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::new();
     activity.read();
     let io = TokioIo::new(stream.watched_by(activity.clone()));
-    let service = service_fn(|request| answer(&site, request, Some(activity.serve())));
-    let link = http1::Builder::new()
+    let service = service_fn(|request| answer(site, request, Some(activity.serve())));
+    let mut link = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD)
         .serve_connection(io, service);
-    let mut link = pin!(link);
-    let mut closed = pin!(closing.changed());
     let mut closed_seen = false;
-    let mut timer = pin!(sleep(HEAD_TIMEOUT));
-    poll_fn(|cx| {
-        if !closed_seen && closed.as_mut().poll(cx).is_ready() {
-            closed_seen = true;
-            link.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(done) = link.as_mut().poll(cx) {
-            return Poll::Ready(done);
-        }
-        // The deadline moves with what the link does; the timer follows lazily.
-        while let Some(deadline) = activity.deadline() {
-            if timer.deadline() != deadline {
-                timer.as_mut().reset(deadline);
+    {
+        let mut closed = pin!(closing.changed());
+        let mut timer = pin!(sleep(HEAD_TIMEOUT));
+        let ended = poll_fn(|cx| {
+            if !closed_seen && closed.as_mut().poll(cx).is_ready() {
+                closed_seen = true;
+                Pin::new(&mut link).graceful_shutdown();
             }
-            match timer.as_mut().poll(cx) {
-                Poll::Ready(()) if activity.deadline() == Some(deadline) => return Poll::Ready(Ok(())),
-                Poll::Ready(()) => {}
-                Poll::Pending => break,
+            if let Poll::Ready(done) = Pin::new(&mut link).poll(cx) {
+                return Poll::Ready(Some(done));
             }
+            // The deadline moves with what the link does; the timer follows lazily.
+            while let Some(deadline) = activity.deadline() {
+                if timer.deadline() != deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) if activity.deadline() == Some(deadline) => return Poll::Ready(None),
+                    Poll::Ready(()) => {}
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        });
+        if let Some(done) = ended.await {
+            return done.map(|()| None);
         }
-        Poll::Pending
-    })
-    .await
+    }
+    if closed_seen || !activity.is_at_rest() {
+        return Ok(None);
+    }
+    let parts = link.into_parts();
+    Ok(Some((parts.read_buf, parts.io.into_inner().into_inner())))
 }
 
 async fn serve_http2<S>(
     stream: Replayed<S>,
-    site: Arc<impl Site>,
+    site: &Arc<impl Site>,
     mut closing: watch::Receiver<Option<Instant>>,
 ) -> hyper::Result<()>
 where

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::idle::Activity;
@@ -21,26 +22,41 @@ pub(super) async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Ht
         length += read;
         let so_far = seen.get(..length).unwrap_or_default();
         if read == 0 || !PREFACE.starts_with(so_far) {
-            return Ok((HttpVersion::Http1, Replayed { seen, from: 0, to: length, stream, activity: None }));
+            return Ok((HttpVersion::Http1, Replayed::new(Bytes::copy_from_slice(so_far), stream)));
         }
     }
-    Ok((HttpVersion::Http2, Replayed { seen, from: 0, to: length, stream, activity: None }))
+    Ok((HttpVersion::Http2, Replayed::new(Bytes::from_static(PREFACE), stream)))
 }
 
 /// A stream that begins with bytes that were read from it before.
 pub(super) struct Replayed<S> {
-    seen: [u8; PREFACE.len()],
-    from: usize,
-    to: usize,
+    before: Bytes,
     stream: S,
     activity: Option<Activity>,
 }
 
 impl<S> Replayed<S> {
-    /// Tells `activity` of every read.
+    /// `stream`, of which `before` was read already.
+    pub(super) fn new(before: Bytes, stream: S) -> Self {
+        Self { before, stream, activity: None }
+    }
+
+    /// Tells `activity` of every read and write.
     pub(super) fn watched_by(mut self, activity: Activity) -> Self {
         self.activity = Some(activity);
         self
+    }
+
+    /// The stream itself. What was to be given again has been: whoever got something read it all.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>, offered: usize) {
+        if let Some(activity) = &self.activity {
+            let taken = if let Poll::Ready(Ok(taken)) = written { *taken } else { 0 };
+            activity.wrote(taken, offered);
+        }
     }
 }
 
@@ -48,14 +64,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        let read = match this.seen.get(this.from..this.to) {
-            Some(seen) if !seen.is_empty() => {
-                let count = seen.len().min(buffer.remaining());
-                buffer.put_slice(seen.get(..count).unwrap_or_default());
-                this.from += count;
-                Poll::Ready(Ok(()))
-            }
-            _ => Pin::new(&mut this.stream).poll_read(cx, buffer),
+        let read = if this.before.is_empty() {
+            Pin::new(&mut this.stream).poll_read(cx, buffer)
+        } else {
+            let count = this.before.len().min(buffer.remaining());
+            buffer.put_slice(&this.before.split_to(count));
+            Poll::Ready(Ok(()))
         };
         if buffer.filled().len() > before
             && let Some(activity) = &this.activity
@@ -68,7 +82,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(&written, bytes.len());
+        written
     }
 
     fn poll_write_vectored(
@@ -76,7 +92,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(&written, slices.iter().map(|slice| slice.len()).sum());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

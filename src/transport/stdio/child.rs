@@ -53,9 +53,11 @@ impl Child {
         let (stdin, stdout, stderr) = pipes.into_async()?;
         let (hold, released) = oneshot::channel();
         let (told, ended) = watch::channel(None);
-        let name = format!("{line} (pid {})", leash.id()).into();
+        let name: Arc<str> = format!("{line} (pid {})", leash.id()).into();
+        tracing::debug!(target: "biplane::stdio", "started {name}");
         let said = Arc::new(Mutex::new(Tail::new(settings.stderr_tail)));
-        tokio::spawn(keep(Keeper { leash, released, said: said.clone(), told, place }, stderr));
+        let keeper = Keeper { name: name.clone(), leash, released, said: said.clone(), told, place };
+        tokio::spawn(keep(keeper, stderr));
         Ok(Self { watched: Watched { name, said, ended }, stdin, stdout, hold })
     }
 
@@ -111,6 +113,7 @@ fn not_started(line: &CommandLine, directory: Option<&Path>, settings: &Settings
 
 /// Sees to the end of a child, whoever brings it about.
 struct Keeper {
+    name: Arc<str>,
     leash: Leash,
     released: oneshot::Receiver<()>,
     said: Arc<Mutex<Tail>>,
@@ -119,7 +122,7 @@ struct Keeper {
 }
 
 async fn keep(keeper: Keeper, stderr: ChildStderr) {
-    let Keeper { leash, mut released, said, told, place } = keeper;
+    let Keeper { name, leash, mut released, said, told, place } = keeper;
     let mut listening = pin!(listen(stderr, said.clone()));
     let mut has_listened = false;
     let mut ending = pin!(async {
@@ -140,6 +143,7 @@ async fn keep(keeper: Keeper, stderr: ChildStderr) {
         let _ = tokio::time::timeout(LINGER, listening).await;
     }
     let status = status.inspect_err(|error| tracing::warn!(target: "biplane::stdio", "{error}")).ok();
+    tracing::debug!(target: "biplane::stdio", ?status, "ended: {name}");
     let said = said.lock().unwrap_or_else(PoisonError::into_inner).text();
     told.send_replace(Some(Arc::new(Ended { status, said })));
     drop(place);

@@ -26,6 +26,8 @@ struct Wanted {
     /// Only ways and suites whose names have one of these within.
     only: Vec<String>,
     scenario: Option<String>,
+    /// Another build of the program than the one that is made here.
+    program: Option<PathBuf>,
     json: Option<PathBuf>,
     /// How often everything is run: a failure that comes and goes is one too.
     repeat: usize,
@@ -66,6 +68,9 @@ fn install(wanted: &Wanted) -> Outcome<Programs> {
         return Ok(Programs { gateway: PathBuf::new(), fixture: PathBuf::new() });
     }
     let fixture = peers::fixture(false)?;
+    if let Some(program) = &wanted.program {
+        return Ok(Programs { gateway: program.clone(), fixture });
+    }
     steps::run(cargo(&["build", "--quiet", "--package", "biplane-cli", "--bin", "biplane"]))?;
     Ok(Programs { gateway: crate::root().join("target").join("debug").join("biplane"), fixture })
 }
@@ -116,11 +121,12 @@ impl Wanted {
                 "--url" => wanted.url = Some(value()?),
                 "--only" => wanted.only.push(value()?),
                 "--scenario" => wanted.scenario = Some(value()?),
+                "--program" => wanted.program = Some(value()?.into()),
                 "--json" => wanted.json = Some(value()?.into()),
                 "--repeat" => wanted.repeat = value()?.parse().map_err(|_| "--repeat needs a number".to_owned())?,
                 other => {
                     return Err(format!(
-                        "mcp-conformance knows no {other}; it knows --url, --only, --scenario, --json, --repeat"
+                        "mcp-conformance knows no {other}; it knows --url, --only, --scenario, --program, --json, --repeat"
                     ));
                 }
             }

@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use biplane::{Biplane, Connection};
@@ -135,13 +137,22 @@ fn another_file_is_taken_without_a_restart() {
 fn a_local_client_takes_the_gateway_along() {
     let world = World::new();
     let mut command = world.command(["gateway", "--listen", "stdio:", "--upstream", &upstream(&world)]);
-    let input = world.directory().join("input");
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
         "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
-    std::fs::write(&input, format!("{hello}\n")).unwrap();
-    let output = command.stdin(std::fs::File::open(&input).unwrap()).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let said = String::from_utf8(output.stdout).unwrap();
+    // At once, as a client that knows what it wants may: what follows `initialize` waits for it.
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "who", "arguments": {}}});
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    write!(input, "{hello}\n{call}\n").unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        output.read_line(&mut said).unwrap();
+    }
+    assert!(said.contains("protocolVersion") && said.contains("content"), "{said}");
+    drop(input);
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     for line in said.lines() {
         let message: Value = serde_json::from_str(line).unwrap();
         assert_eq!(message["jsonrpc"], "2.0", "nothing but messages: {line}");

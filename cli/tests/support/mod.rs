@@ -131,6 +131,13 @@ impl Running {
         self.out.wait_for(text);
     }
 
+    /// What stands between `before` and `after` in what it said.
+    pub fn said(&self, before: &str, after: &str) -> String {
+        let said = self.err.so_far();
+        let (_, rest) = said.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {said}"));
+        rest.split(after).next().unwrap().to_owned()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
@@ -178,9 +185,7 @@ impl Worker {
     }
 
     fn said(&self, before: &str, after: &str) -> String {
-        let said = self.0.err.so_far();
-        let (_, rest) = said.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {said}"));
-        rest.split(after).next().unwrap().to_owned()
+        self.0.said(before, after)
     }
 }
 

@@ -154,6 +154,9 @@ impl Read for Body {
             Left::ToTheEnd => buffer.len(),
             Left::Counted(left) | Left::Chunked(left) => left.min(buffer.len()),
         };
+        if most == 0 {
+            return Ok(0);
+        }
         let read = self.stream.read(&mut buffer[..most])?;
         match &mut self.left {
             Left::Counted(left) => *left -= read,

@@ -44,7 +44,9 @@ impl World {
 
     /// The program with `arguments`. The test's own environment has no say in what it does.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_biplane"));
+        // Another build of the program may be tried, an optimised one for instance.
+        let other = std::env::var_os("BIPLANE_TEST_PROGRAM");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_biplane").into()));
         let ours = |name: &OsStr| {
             let name = name.to_string_lossy();
             ["DYN_", "BIPLANE_", "NATS_", "MCP_"].iter().any(|prefix| name.starts_with(prefix)) || name == "RUST_LOG"

@@ -178,10 +178,17 @@ impl Body {
         }
     }
 
-    /// Reads on until a comment comes.
+    /// Reads on until a comment comes, and takes it.
     pub(crate) async fn sign_of_life(&mut self) {
         while !self.text.contains(":\n\n") {
             assert!(self.more().await, "the stream ended");
         }
+        self.text = self.text.replacen(":\n\n", "", 1);
+    }
+
+    /// The link, once the body was read to its end.
+    pub(crate) fn into_link(self) -> Link {
+        assert!(self.over, "there is more to read");
+        self.link
     }
 }

@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 
 use super::idle::Busy;
 use super::listen::Events;
+use super::long_stream::Handover;
 use super::reply::Reply;
 
 /// All at once, or the items of an answer as they come.
@@ -22,7 +23,7 @@ pub(super) struct Body {
 enum Kind {
     Full(Option<Bytes>),
     Reply(Box<Reply>),
-    Events(Box<Events>),
+    Events(Handover),
 }
 
 impl Body {
@@ -38,7 +39,15 @@ impl Body {
 
     /// Events as they come.
     pub(super) fn events(events: Events) -> Self {
-        Self { kind: Kind::Events(Box::new(events)), _busy: None }
+        Self { kind: Kind::Events(Handover::new(events)), _busy: None }
+    }
+
+    /// The events, for whoever would rather write them itself.
+    pub(super) fn handover(&self) -> Option<Handover> {
+        match &self.kind {
+            Kind::Events(events) => Some(events.clone()),
+            Kind::Full(_) | Kind::Reply(_) => None,
+        }
     }
 
     /// Keeps `busy` as long as the body.

@@ -10,7 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -23,6 +24,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Body;
 use super::idle::{Activity, Busy, HEAD_TIMEOUT, IDLE_TIMEOUT, PARK_AFTER};
+use super::listen::Events;
+use super::long_stream;
 use super::names::MAX_HEAD;
 use super::sniff::{Replayed, sniff};
 use super::tasks::LinkTasks;
@@ -170,8 +173,9 @@ async fn link(stream: TcpStream, site: Arc<impl Site>, guard: Guard, closing: wa
     match guard {
         None => serve(stream, site, closing).await,
         #[cfg(feature = "tls")]
-        Some(guard) => match guard.accept(stream).await {
-            Ok(stream) => serve(stream, site, closing).await,
+        // On the heap: a session of TLS is large, and most links have none.
+        Some(guard) => match Box::pin(guard.accept(stream)).await {
+            Ok(stream) => Box::pin(serve(stream, site, closing)).await,
             Err(error) => tracing::debug!(target: "biplane::http", "a handshake failed: {error}"),
         },
         #[cfg(not(feature = "tls"))]
@@ -191,15 +195,7 @@ where
         };
         // What a link at work needs is on the heap, so that one at rest does not need it.
         let served = match sniffed {
-            Ok(Ok((HttpVersion::Http1, mut stream))) => loop {
-                match Box::pin(serve_http1(stream, &site, closing.clone())).await {
-                    Ok(Some((left, resting))) if left.is_empty() => break Ok(Some(resting)),
-                    // The beginning of a request came before the last one was answered.
-                    Ok(Some((left, resting))) => stream = Replayed::new(left, resting),
-                    Ok(None) => break Ok(None),
-                    Err(error) => break Err(error),
-                }
-            },
+            Ok(Ok((HttpVersion::Http1, stream))) => serve_requests(stream, &site, &closing).await,
             Ok(Ok((HttpVersion::Http2, stream))) => {
                 Box::pin(serve_http2(stream, &site, closing.clone())).await.map(|()| None)
             }
@@ -214,12 +210,53 @@ where
     }
 }
 
-/// Serves until the link ends; or gives it back when it is at rest, with what was read of it and not yet looked at.
+/// Serves until the link ends; or gives it back when it is at rest.
+async fn serve_requests<S>(
+    mut stream: Replayed<S>,
+    site: &Arc<impl Site>,
+    closing: &watch::Receiver<Option<Instant>>,
+) -> hyper::Result<Option<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    loop {
+        let Some(Left { mut io, ahead, lasting }) = Box::pin(serve_http1(stream, site, closing.clone())).await? else {
+            return Ok(None);
+        };
+        let ahead = match lasting {
+            None => ahead,
+            Some(events) => match long_stream::write(&mut io, events, ahead).await {
+                Ok(Some(ahead)) => ahead,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    tracing::debug!(target: "biplane::http", "a link ended: {error}");
+                    return Ok(None);
+                }
+            },
+        };
+        if ahead.is_empty() {
+            return Ok(Some(io));
+        }
+        // The beginning of a request came before the last one was answered.
+        stream = Replayed::new(ahead, io);
+    }
+}
+
+/// A link that hyper needs no longer for the time being.
+struct Left<S> {
+    io: S,
+    /// What was read and not yet looked at.
+    ahead: Bytes,
+    /// The rest of a response.
+    lasting: Option<Box<Events>>,
+}
+
+/// Serves until the link ends; or gives it back when nothing is under way on it but events that come now and then.
 async fn serve_http1<S>(
     stream: Replayed<S>,
     site: &Arc<impl Site>,
     mut closing: watch::Receiver<Option<Instant>>,
-) -> hyper::Result<Option<(Bytes, S)>>
+) -> hyper::Result<Option<Left<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -261,11 +298,12 @@ where
             return done.map(|()| None);
         }
     }
-    if closed_seen || !activity.is_at_rest() {
+    let lasting = activity.take_over();
+    if lasting.is_none() && (closed_seen || !activity.is_at_rest()) {
         return Ok(None);
     }
     let parts = link.into_parts();
-    Ok(Some((parts.read_buf, parts.io.into_inner().into_inner())))
+    Ok(Some(Left { io: parts.io.into_inner().into_inner(), ahead: parts.read_buf, lasting }))
 }
 
 async fn serve_http2<S>(
@@ -310,5 +348,34 @@ async fn answer(
     request: Request<Incoming>,
     busy: Option<Busy>,
 ) -> Result<Response<Body>, Infallible> {
-    Ok(site.answer(request).await.map(|body| body.with_busy(busy)))
+    let connection = request.headers().get_all(CONNECTION);
+    let stays = request.version() == Version::HTTP_11
+        && connection.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"));
+    let response = site.answer(request).await;
+    if let (true, Some(busy), Some(events)) = (stays, &busy, response.body().handover()) {
+        busy.lasts(events);
+    }
+    Ok(response.map(|body| body.with_busy(busy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Site for Nothing {
+        async fn answer(&self, _request: Request<Incoming>) -> Response<Body> {
+            Response::new(Body::full(""))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_at_rest_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_send, closing) = watch::channel(None);
+        let link = link(stream, Arc::new(Nothing), None, closing);
+        assert!(size_of_val(&link) < 2048, "{} bytes", size_of_val(&link));
+    }
 }

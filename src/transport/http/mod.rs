@@ -27,6 +27,7 @@ mod links;
 mod listen;
 mod listening;
 mod live;
+mod long_stream;
 mod names;
 mod place;
 mod reach;

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use biplane::PlaneType;
+use biplane::capability::TransportCapabilities;
 use biplane::conformance::{self, Harness, RegisteredHarness};
 use biplane::registry::TransportRegistration;
 use biplane::transport::{http, lines, mem, tcp, ws};
@@ -53,11 +54,26 @@ fn over_json_rpc(secure: &secure::Files) -> Vec<Box<dyn Harness>> {
         Box::new(ws()),
         Box::new(secure.common(ws()).named("wss").listen("wss://127.0.0.1:0/mcp")),
         Box::new(lines().named("lines+tcp").over_tcp()),
+        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(Some(MODERN)).claiming(UNASKED_NOTHING).named("http+modern")),
+        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(None).initialized().named("http+legacy")),
+        Box::new(mcp(http::SSE_CONNECTION).json_rpc(None).initialized().named("sse")),
         #[cfg(unix)]
         Box::new(lines().named("lines+unix").listen_with(stdio::fresh_socket)),
         #[cfg(unix)]
         Box::new(stdio::StdioHarness::new()),
     ]
+}
+
+/// What a request of the modern era says of itself.
+const MODERN: &str =
+    r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+/// A modern server says nothing but in answers.
+const UNASKED_NOTHING: TransportCapabilities =
+    TransportCapabilities { server_push: false, ..http::HTTP_CONNECTION.capabilities };
+
+fn mcp(registration: TransportRegistration) -> RegisteredHarness {
+    RegisteredHarness::connection(registration).listen("http://127.0.0.1:0/mcp")
 }
 
 fn uds(plane: PlaneType) -> TransportRegistration {

@@ -96,7 +96,7 @@ impl Connection for StreamableConnection {
         let stream = Call::open(&self.client, request, deadline)?;
         let client = self.client.clone();
         let forward = Box::new(move |inbound| client.receive_later(inbound));
-        let terms = Terms { deadline, max_item: usize::MAX, forward: Some(forward) };
+        let terms = Terms { deadline, max_item: self.client.endpoint.max_message(), forward: Some(forward) };
         Ok(self.open.admit(Beginning::Open(stream), terms)?.stream())
     }
 

@@ -56,7 +56,7 @@ async fn open(client: &Arc<Client>, last_id: Option<bytes::Bytes>) -> Result<Opt
     let exchange = client.endpoint.get(headers, Instant::now() + HEAD_WITHIN).await?;
     let status = exchange.response.status();
     if status == StatusCode::OK && is_event_stream(&exchange) {
-        return Ok(Some(EventStream::new(exchange, client.endpoint.max_message())));
+        return Ok(Some(EventStream::new(exchange, client.endpoint.max_text())));
     }
     if status == StatusCode::NOT_FOUND && client.session.has_id() {
         client.session.end();

@@ -77,7 +77,7 @@ async fn open(endpoint: &Endpoint) -> Result<(EventStream, Endpoint)> {
         let error = Error::protocol(format!("the server answers {:?}, no stream of events", media_type(&exchange)));
         return Err(error.with_hint("check the path; most servers of 2024-11-05 have theirs at /sse"));
     }
-    let mut stream = EventStream::new(exchange, endpoint.max_message());
+    let mut stream = EventStream::new(exchange, endpoint.max_text());
     let first = timeout_at(deadline.into(), stream.next()).await.map_err(|_| {
         Error::connect("the server's stream begins with nothing: no endpoint was named in time")
             .with_phase(Phase::Connect)

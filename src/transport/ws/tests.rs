@@ -25,7 +25,7 @@ use crate::message::{Message, Request, Subject};
 
 /// Of a frame and of a message.
 const MAX_FRAME: usize = MAX_MESSAGE + ENVELOPE;
-const MAX_MESSAGE: usize = 1 << 20;
+const MAX_MESSAGE: usize = 4 << 20;
 
 type Hand = WebSocketStream<DuplexStream>;
 

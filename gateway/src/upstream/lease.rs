@@ -135,7 +135,7 @@ impl Connection for Lease {
         let stream = self.connection.open(request)?;
         self.activity.open.fetch_add(1, Ordering::AcqRel);
         let activity = self.activity.clone();
-        let (stream, _) = observe(stream, move |ending| {
+        let (stream, _) = observe(stream, None, move |ending| {
             if ending == Ending::Dropped {
                 activity.is_dirty.store(true, Ordering::Release);
             }

@@ -21,6 +21,8 @@ pub(super) enum Ending {
 }
 
 type OnEnd = Box<dyn FnOnce(Ending) + Send>;
+/// Whether a message that came on the stream is its reader's.
+pub(super) type Keeps = Box<dyn Fn(&Inbound) -> bool + Send>;
 
 /// The inside of an observed stream.
 pub(super) struct Observed(Mutex<State>);
@@ -30,16 +32,24 @@ struct State {
     beside: VecDeque<Inbound>,
     reader: Option<Waker>,
     on_end: Option<OnEnd>,
+    keeps: Option<Keeps>,
     has_result: bool,
 }
 
 /// `stream`, with `on_end` called once when it is over. The other handle puts things into it.
 pub(super) fn observe(
     stream: ResponseStream,
+    keeps: Option<Keeps>,
     on_end: impl FnOnce(Ending) + Send + 'static,
 ) -> (ResponseStream, Arc<Observed>) {
-    let state =
-        State { stream, beside: VecDeque::new(), reader: None, on_end: Some(Box::new(on_end)), has_result: false };
+    let state = State {
+        stream,
+        beside: VecDeque::new(),
+        reader: None,
+        on_end: Some(Box::new(on_end)),
+        keeps,
+        has_result: false,
+    };
     let observed = Arc::new(Observed(Mutex::new(state)));
     (ResponseStream::new(observed.clone(), 0), observed)
 }
@@ -76,7 +86,14 @@ impl Source for Observed {
         if let Some(inbound) = state.beside.pop_front() {
             return Poll::Ready(Some(Ok(Event::Inbound(inbound))));
         }
-        match state.stream.poll_event(cx) {
+        let event = loop {
+            match state.stream.poll_event(cx) {
+                Poll::Ready(Some(Ok(Event::Inbound(inbound))))
+                    if state.keeps.as_ref().is_some_and(|keeps| !keeps(&inbound)) => {}
+                event => break event,
+            }
+        };
+        match event {
             Poll::Ready(Some(Ok(event))) => {
                 state.has_result |= matches!(event, Event::Item(_));
                 Poll::Ready(Some(Ok(event)))

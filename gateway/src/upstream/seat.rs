@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use biplane::proto::json;
+use biplane::proto::jsonrpc::ids::LOG;
 use biplane::{
     Connection, ConnectionInfo, Error, Event, Inbound, Message, PeerError, Request, ResponseSender, ResponseStream,
     Result, Subject,
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::observed::{Observed, observe};
+use super::observed::{Keeps, Observed, observe};
 
 /// What waits to be received in one seat; the oldest is let go.
 const MAX_WAITING: usize = 256;
@@ -178,7 +179,9 @@ impl Table {
     fn send(self: &Arc<Self>, key: usize, request: Request) -> Result<ResponseStream> {
         let stream = self.connection.open(request)?;
         let (table, place) = (Arc::downgrade(self), Arc::new(Mutex::new(None)));
-        let (stream, inside) = observe(stream, {
+        let level = self.state().seats.get(key).and_then(|seat| seat.level);
+        let keeps = level.map(|level| -> Keeps { Box::new(move |inbound| is_from(level, inbound)) });
+        let (stream, inside) = observe(stream, keeps, {
             let place = place.clone();
             move |_| {
                 let slot: Option<usize> = place.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -260,7 +263,7 @@ impl Seated {
 
     /// A log message below the level that this client asked for is another client's.
     fn wants(&self, method: &Subject, message: &Message) -> bool {
-        let Some(wanted) = self.level.filter(|_| method.as_str() == "notifications/message") else { return true };
+        let Some(wanted) = self.level.filter(|_| method.as_str() == LOG) else { return true };
         level_of(&message.body).is_none_or(|level| level >= wanted)
     }
 }
@@ -375,6 +378,16 @@ impl fmt::Debug for Seat {
 /// The answer to what the server need not be asked.
 fn done() -> ResponseStream {
     ResponseStream::from_events(futures_util::stream::once(async { Ok(Event::Item(Message::new("{}"))) }))
+}
+
+/// Whether a message is no log message below `wanted`.
+fn is_from(wanted: usize, inbound: &Inbound) -> bool {
+    match inbound {
+        Inbound::Notification(method, message) if method.as_str() == LOG => {
+            level_of(&message.body).is_none_or(|level| level >= wanted)
+        }
+        _ => true,
+    }
 }
 
 fn uri_of(params: &Bytes) -> Option<String> {

@@ -91,6 +91,13 @@ impl Calls {
         self.open(key).is_some_and(|call| call.method == Method::Listen)
     }
 
+    /// The one call that waits for an answer, if there is just one; streams of notifications do not count.
+    pub(super) fn only_open(&self) -> Option<u64> {
+        let open = self.slots.iter().map(|(_, call)| call);
+        let mut open = open.filter(|call| call.outcome.is_none() && call.method == Method::Other);
+        open.next().filter(|_| open.next().is_none()).map(|call| call.key)
+    }
+
     /// The protocol forbids giving up the request that opens a session.
     pub(super) fn can_be_cancelled(&mut self, key: u64) -> bool {
         self.open(key).is_some_and(|call| call.method != Method::Initialize)

@@ -8,7 +8,8 @@
 //!    item whose body is the raw text of `result`, or a [`PeerError`](crate::PeerError). Hence the claim
 //!    [`Exchange::Unary`](crate::capability::Exchange).
 //! 2. What the peer sends on account of a request comes on that request's stream, before the item, as
-//!    [`Event::Inbound`](crate::Event): progress, a question back. Everything else comes from [`Connection::receive`].
+//!    [`Event::Inbound`](crate::Event): progress, a question back, a log message where just one request is in flight.
+//!    Everything else comes from [`Connection::receive`].
 //! 3. Names never cross a connection. JSON-RPC ids, progress tokens and subscription ids belong to one link; whoever uses
 //!    a connection sees its own.
 //! 4. Cancel is drop. `notifications/cancelled` is written when a stream is dropped, and read as

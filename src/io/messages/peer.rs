@@ -223,6 +223,13 @@ impl Peer {
                     return self.on_call(state, key, Inbound::Notification(method, message));
                 }
             }
+            // It cannot name its request. With one in flight there is no doubt whose it is, and here it is still known that
+            // it came before the answer.
+            ids::LOG => {
+                if let Some(key) = state.calls.only_open() {
+                    return self.on_call(state, key, Inbound::Notification(method, message));
+                }
+            }
             _ => {
                 let key = ids::subscription(&message.body).and_then(Id::from_raw).and_then(|id| id.as_number());
                 if let Some(key) = key.filter(|key| state.calls.is_listening(*key)) {

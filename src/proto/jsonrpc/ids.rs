@@ -12,6 +12,8 @@ pub const LISTEN: &str = "subscriptions/listen";
 pub const CANCELLED: &str = "notifications/cancelled";
 /// The notification that tells how far a request is.
 pub const PROGRESS: &str = "notifications/progress";
+/// The notification that logs, of a server that logs over its link.
+pub const LOG: &str = "notifications/message";
 /// The request that opens a session; it cannot be given up.
 pub const INITIALIZE: &str = "initialize";
 

@@ -37,7 +37,7 @@ pub(super) async fn dial(config: &Config, security: &Security, target: &Target) 
         true => security.dialled(stream, target.url().host_str().unwrap_or_default()).await?,
         false => Box::new(stream),
     };
-    let limits = settings(Role::Client, config.limits.max_message_size);
+    let limits = settings(config.limits.max_message_size);
     let asking = client_async_with_config(request, Metered::new(stream), Some(limits));
     let socket = match tokio::time::timeout(HANDSHAKE_TIMEOUT, asking).await {
         Ok(Ok((socket, _))) => socket,

@@ -158,7 +158,7 @@ async fn welcome(
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &house)).await {
         Ok(Some((stream, principal))) => {
             let config = &house.config;
-            let limits = super::settings(Role::Server, config.limits.max_message_size);
+            let limits = super::settings(config.limits.max_message_size);
             let socket = WebSocketStream::from_raw_socket(Metered::new(stream), Role::Server, Some(limits)).await;
             let wire = Wire::new(socket, config.limits.write_timeout, Some(place));
             let info = ConnectionInfo::new(ID, peer.to_string(), CLAIMS);

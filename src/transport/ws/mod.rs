@@ -41,10 +41,6 @@ const SUBPROTOCOL: &str = "mcp";
 /// To connect by TLS and to ask for the WebSocket.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of one frame that a listener takes. A server that was dialled may use the whole of the message's limit: the
-/// common implementations send each message in one frame, and results are large where requests are not.
-const MAX_FRAME: usize = 1 << 20;
-
 /// What JSON-RPC adds to the params or the result that the message limit is about.
 const ENVELOPE: usize = 8 << 10;
 
@@ -111,16 +107,14 @@ fn is_secure(target: &Target) -> bool {
     target.scheme() == "wss"
 }
 
-fn settings(role: Role, max_message: usize) -> WebSocketConfig {
+/// A frame may be as large as a message: the common implementations send each message in one, and a message in many small
+/// frames takes as much memory.
+fn settings(max_message: usize) -> WebSocketConfig {
     let max_message = max_message.saturating_add(ENVELOPE);
-    let max_frame = match role {
-        Role::Server => MAX_FRAME.min(max_message),
-        Role::Client => max_message,
-    };
     WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
-        .max_frame_size(Some(max_frame))
+        .max_frame_size(Some(max_message))
         .max_message_size(Some(max_message))
 }
 

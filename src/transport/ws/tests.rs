@@ -17,12 +17,14 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::metered::Metered;
 use super::wire::Wire;
-use super::{CLAIMS, ID, MAX_FRAME};
+use super::{CLAIMS, ENVELOPE, ID};
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::{Detail, Error, ErrorKind};
 use crate::io::messages::{self, Settings};
 use crate::message::{Message, Request, Subject};
 
+/// Of a frame and of a message.
+const MAX_FRAME: usize = MAX_MESSAGE + ENVELOPE;
 const MAX_MESSAGE: usize = 4 << 20;
 
 type Hand = WebSocketStream<DuplexStream>;
@@ -30,7 +32,7 @@ type Hand = WebSocketStream<DuplexStream>;
 /// A client by hand, and the connection of the server that it talks to; `pipe` bytes are between them.
 async fn server(pipe: usize) -> (Hand, Arc<dyn Connection>) {
     let (near, far) = duplex(pipe);
-    let config = super::settings(Role::Server, MAX_MESSAGE);
+    let config = super::settings(MAX_MESSAGE);
     let socket = WebSocketStream::from_raw_socket(Metered::new(Box::new(far)), Role::Server, Some(config)).await;
     let wire = Wire::new(socket, Duration::from_secs(10), None);
     let settings = Settings::listener(MAX_MESSAGE);

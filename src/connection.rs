@@ -112,10 +112,12 @@ pub trait Transport: Send + Sync + 'static {
     /// Cancel-safe: dropping the future leaves neither link nor task behind.
     async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>>;
 
-    /// Finds out who is there, where the transport can meet peers of several kinds, and says so to a person. Sends no more
-    /// than that takes.
-    async fn probe(&self, target: &Target) -> Result<String> {
-        Err(Error::unsupported(format!("this transport has nothing to find out (asked for {target})")))
+    /// Finds out who is at the target, for a person, where the transport can meet peers of several kinds; `None` where it
+    /// cannot. Sends no more than that takes. As with [`connect`](Self::connect), `Unsupported` means that it is a peer for
+    /// another transport.
+    async fn probe(&self, target: &Target) -> Result<Option<String>> {
+        let _ = target;
+        Ok(None)
     }
 
     /// Listens.

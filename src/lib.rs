@@ -50,7 +50,7 @@
 //! | [`capability`], [`registry`] | claims and needs; registration and selection, which explains itself |
 //! | [`config`] | layers of configuration: defaults, file, environment, code |
 //! | [`discovery`] | who serves what and where; balancing |
-//! | [`transport`] | the built-in transports: `mem`, `tcp`, `http`, `stdio`, `lines` |
+//! | [`transport`] | the built-in transports: `mem`, `tcp`, `http`, `stdio`, `lines`, `ws` |
 //! | [`io`] | the toolkit of transport authors |
 //! | [`pool`] | the one pool of links |
 //! | [`proto`] | protocols without sockets, tasks or clocks |
@@ -69,6 +69,7 @@
 //! | `stdio` | yes | connections to a program that is started, or through our own standard input and output |
 //! | `lines` | yes | JSON-RPC as lines over TCP and Unix sockets |
 //! | `http` | yes | both planes and requests by URL over HTTP/1.1 and HTTP/2; the system server |
+//! | `ws` | yes | connections by `ws:` and `wss:` |
 //! | `tls` | yes | TLS on rustls, for `https:`, `wss:` and the tcp planes |
 //! | `conformance` | no | `biplane::conformance`: the suite and its fault proxy |
 //!

@@ -159,17 +159,21 @@ impl Biplane {
     /// Dials a URL: its connection face. The transport is the one that the URL insists on (`id+scheme://…`), the
     /// configured one, or the best that serves the scheme; one that answers `Unsupported` gives way to the next.
     pub async fn connect(&self, url: &str) -> Result<Arc<dyn Connection>> {
+        self.connect_to(&self.target(url)?).await
+    }
+
+    /// As [`Biplane::connect`], with what else is known of the target: headers, a program's variables.
+    pub async fn connect_to(&self, target: &Target) -> Result<Arc<dyn Connection>> {
         let inner = &self.0;
         inner.check_open()?;
-        if let Some(rest) = rpc::rest(url) {
-            return self.connect_rpc(rest).await;
+        if target.scheme() == "rpc" {
+            return self.connect_rpc(target.rest()).await;
         }
-        let target = self.target(url)?;
-        let selection = inner.select_connection(&target, Default::default());
+        let selection = inner.select_connection(target, Default::default());
         let mut unsupported = None;
         selection.require()?;
         for candidate in selection.able() {
-            match inner.registry.get_transport(&candidate.id)?.connect(&target).await {
+            match inner.registry.get_transport(&candidate.id)?.connect(target).await {
                 Ok(connection) => return Ok(inner.layers.layer(connection)),
                 Err(error) if error.kind() == crate::ErrorKind::Unsupported => unsupported = Some(error),
                 Err(error) => return Err(error),

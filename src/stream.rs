@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
@@ -119,7 +119,7 @@ impl ResponseStream {
 
     /// Events of any other origin; dropping `stream` must cancel it.
     pub fn from_events(stream: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
-        Self::new(Arc::new(Events(Mutex::new(Some(Box::pin(stream))))), 0)
+        Self::new(Arc::new(Events(Mutex::new(Reading::Open(Box::pin(stream), None)))), 0)
     }
 
     /// The same stream with `event`, which was taken from its front, put back.
@@ -295,25 +295,53 @@ impl Source for Unread {
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
 
-struct Events(Mutex<Option<EventStream>>);
+struct Events(Mutex<Reading>);
+
+enum Reading {
+    /// The waker is of who waits for the next event.
+    Open(EventStream, Option<Waker>),
+    Killed,
+    Over,
+}
+
+impl Events {
+    fn replace(&self, state: Reading) {
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), state);
+        // Outside the lock: both are other people's code.
+        if let Reading::Open(stream, reader) = before {
+            drop(stream);
+            reader.into_iter().for_each(Waker::wake);
+        }
+    }
+}
 
 impl Source for Events {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(stream) => stream.as_mut().poll_next(cx),
-            None => Poll::Ready(None),
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            Reading::Open(stream, reader) => {
+                let polled = stream.as_mut().poll_next(cx);
+                if polled.is_pending() {
+                    *reader = Some(cx.waker().clone());
+                }
+                polled
+            }
+            Reading::Killed => {
+                *state = Reading::Over;
+                Poll::Ready(Some(Err(Error::cancelled("the caller killed the request"))))
+            }
+            Reading::Over => Poll::Ready(None),
         }
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
         if message == ControlMessage::Kill {
-            self.release(0);
+            self.replace(Reading::Killed);
         }
     }
 
     fn release(&self, _key: u64) {
-        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(stream);
+        self.replace(Reading::Over);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::message::{Headers, SessionId, Subject};
+use crate::proto::command_line::CommandLine;
 
 /// The name of a transport: `[a-z][a-z0-9.-]*`. Open text, never an enum, so that a third party adds one without us.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -146,6 +148,8 @@ pub struct Target {
     rest: Box<str>,
     session: Option<SessionId>,
     headers: Headers,
+    variables: Vec<(String, String)>,
+    directory: Option<PathBuf>,
 }
 
 impl Target {
@@ -165,13 +169,29 @@ impl Target {
             Error::config(format!("{text:?} is no URL ({error})"))
                 .with_hint("write scheme://host:port/subject, or a service name without a colon")
         })?;
-        Ok(Self { transport, url, rest: behind.into(), session: None, headers: Headers::new() })
+        Ok(Self {
+            transport,
+            url,
+            rest: behind.into(),
+            session: None,
+            headers: Headers::new(),
+            variables: Vec::new(),
+            directory: None,
+        })
     }
 
     /// The target that an already parsed URL names.
     pub fn from_url(url: Url) -> Self {
         let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest).into();
-        Self { transport: None, url, rest, session: None, headers: Headers::new() }
+        Self {
+            transport: None,
+            url,
+            rest,
+            session: None,
+            headers: Headers::new(),
+            variables: Vec::new(),
+            directory: None,
+        }
     }
 
     /// Insists on a transport.
@@ -191,6 +211,28 @@ impl Target {
     pub fn with_header(mut self, name: impl Into<ByteString>, value: impl Into<Bytes>) -> Self {
         self.headers.append(name, value);
         self
+    }
+
+    /// Adds a variable to what a transport that starts a program lets it see. Not shown.
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where a transport that starts a program starts it.
+    pub fn with_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Variables for the program that is started.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Where the program is started, if not where its transport says.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// What is sent along with everything.
@@ -257,7 +299,11 @@ impl fmt::Display for Target {
             write!(f, "{transport}+")?;
         }
         if OPAQUE.contains(&self.url.scheme()) {
-            return write!(f, "{}:{}", self.url.scheme(), self.rest);
+            return match CommandLine::parse(&self.rest) {
+                // What is assigned to variables may be secret.
+                Ok(line) if !line.assignments.is_empty() => write!(f, "{}:…{line}", self.url.scheme()),
+                _ => write!(f, "{}:{}", self.url.scheme(), self.rest),
+            };
         }
         if self.url.username().is_empty() && self.url.password().is_none() {
             return write!(f, "{}", self.url);
@@ -395,5 +441,7 @@ mod tests {
     fn credentials_do_not_show() {
         let target = Target::parse("nats://bob:secret@h:1/x", |_| false).unwrap();
         assert!(!target.to_string().contains("secret"));
+        let target = Target::parse("stdio:KEY='my secret' server -y", |_| false).unwrap();
+        assert_eq!(target.to_string(), "stdio:…server -y");
     }
 }

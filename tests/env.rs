@@ -60,6 +60,8 @@ struct Case {
     /// Another good value, for the layers above.
     other: &'static str,
     bad: &'static str,
+    /// What it means nothing without: dotted paths, set in code.
+    beside: &'static [(&'static str, &'static str)],
     /// Part of the typed tree, as text.
     effect: fn(&Config) -> String,
     /// What `good` makes of it.
@@ -72,7 +74,7 @@ fn case<T: Debug>(
     effect: fn(&Config) -> String,
     expected: T,
 ) -> Case {
-    Case { name, good, other, bad, effect, expected: format!("{expected:?}") }
+    Case { name, good, other, bad, beside: &[], effect, expected: format!("{expected:?}") }
 }
 
 /// `case!(VARIABLE, [good, other, bad], field.of.the.tree, what the good value makes of it)`
@@ -80,6 +82,19 @@ macro_rules! case {
     ($name:literal, $values:expr, $($field:ident).+, $expected:expr) => {
         case($name, $values, |config| format!("{:?}", config.$($field).+), $expected)
     };
+}
+
+/// `tls!(VARIABLE, field of the tcp planes' TLS, what it needs beside it)`
+macro_rules! tls {
+    ($name:literal, $field:ident, $beside:expr) => {
+        case($name, ["/pem/a", "b.pem", "~/pem"], |config| format!("{:?}", of_tls(config).$field), ())
+            .expecting("Some(\"/pem/a\")")
+            .beside($beside)
+    };
+}
+
+fn of_tls(config: &Config) -> config::TlsConfig {
+    config.tcp.tls.clone().unwrap_or_default()
 }
 
 fn cases() -> Vec<Case> {
@@ -119,6 +134,19 @@ fn cases() -> Vec<Case> {
         case!("DYN_TCP_POOL_IDLE_TIMEOUT_SECS", ["60", "1h", "inf"], tcp.pool.idle_timeout, secs(60)),
         case!("DYN_TCP_POOL_MAX_LIFETIME_SECS", ["600", "1d", "11y"], tcp.pool.max_lifetime, secs(600)),
         case!("DYN_TCP_POOL_KEEPALIVE_SECS", ["5", "6", "5 5"], tcp.pool.keepalive, secs(5)),
+        tls!("DYN_TCP_TLS_CERT_PATH", cert, &[("transport.tcp.tls.key", "/x")]),
+        tls!("DYN_TCP_TLS_KEY_PATH", key, &[("transport.tcp.tls.cert", "/x")]),
+        tls!("DYN_TCP_TLS_CA_CERT_PATH", ca, &[]),
+        case("DYN_TCP_TLS_SERVER_NAME", ["h.example", "::1", "h/x"], |c| format!("{:?}", of_tls(c).server_name), ())
+            .expecting("Some(\"h.example\")")
+            .beside(&[("transport.tcp.tls.enabled", "yes")]),
+        tls!("DYN_TCP_TLS_CLIENT_CERT_PATH", client_cert, &[("transport.tcp.tls.client_key", "/x")]),
+        tls!("DYN_TCP_TLS_CLIENT_KEY_PATH", client_key, &[("transport.tcp.tls.client_cert", "/x")]),
+        tls!(
+            "DYN_TCP_TLS_CLIENT_CA_CERT_PATH",
+            client_ca,
+            &[("transport.tcp.tls.cert", "/x"), ("transport.tcp.tls.key", "/x")]
+        ),
         case!("DYN_HTTP_RPC_HOST", ["127.0.0.1", "h", "h/x"], http.request.host, "127.0.0.1"),
         case!("DYN_HTTP_RPC_PORT", ["0", "1", "http"], http.request.port, Port::Set(0)),
         case!("DYN_HTTP_RPC_ROOT_PATH", ["api/", "/", "/a b"], http.request_root, "/api"),
@@ -138,6 +166,16 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
+    /// Sets what it means nothing without.
+    fn beside(mut self, beside: &'static [(&'static str, &'static str)]) -> Self {
+        self.beside = beside;
+        self
+    }
+
+    fn overrides(&self) -> Vec<(String, String)> {
+        self.beside.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+    }
+
     /// For what is shown as bare text.
     fn expecting(mut self, text: &str) -> Self {
         self.expected = text.to_owned();
@@ -165,7 +203,7 @@ fn every_row_has_a_case_and_every_name_is_once() {
 fn every_variable_has_its_effect() {
     let defaults = Config::defaults().unwrap();
     for case in cases() {
-        let loaded = with_env(&[(case.name, case.good)]);
+        let loaded = load(Inputs { overrides: case.overrides(), ..env(&[(case.name, case.good)]) }).unwrap();
         assert_eq!((case.effect)(&loaded.config), case.expected, "{}", case.name);
         assert_ne!((case.effect)(&defaults), case.expected, "{}: its effect is the default", case.name);
         assert_eq!(setting(&loaded, case.row().path).source, Source::Env(case.name.into()), "{}", case.name);
@@ -212,7 +250,8 @@ fn default_then_file_then_environment_then_code() {
     for case in cases() {
         let path = case.row().path;
         let file = file(&format!("{path} = {:?}\n", case.other));
-        let mut inputs = Inputs { file: Some(file.path().into()), ..Inputs::default() };
+        let overrides = case.overrides();
+        let mut inputs = Inputs { file: Some(file.path().into()), overrides, ..Inputs::default() };
 
         let from_file = load(inputs.clone()).unwrap();
         assert_eq!(setting(&from_file, path).source, Source::File(file.path().into()), "{path}");
@@ -222,7 +261,7 @@ fn default_then_file_then_environment_then_code() {
         let from_env = load(inputs.clone()).unwrap();
         assert_eq!((case.effect)(&from_env.config), case.expected, "{path}");
 
-        inputs.overrides = vec![(path.into(), case.other.into())];
+        inputs.overrides.push((path.into(), case.other.into()));
         let from_code = load(inputs).unwrap();
         assert_eq!(setting(&from_code, path).source, Source::Code, "{path}");
         assert_eq!((case.effect)(&from_code.config), (case.effect)(&from_file.config), "{path}");

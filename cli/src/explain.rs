@@ -12,8 +12,10 @@ use crate::exit::Exit;
 Examples:
     biplane explain words
     biplane explain http://127.0.0.1:8081/v1/rpc/words --need streaming,max_message_size=10MiB
+    biplane explain https://tools.example/mcp --probe
 
-Needs are streaming, duplex, persistent_connections, server_push, shared and max_message_size=SIZE. Nothing is sent. The
+Needs are streaming, duplex, persistent_connections, server_push, shared and max_message_size=SIZE. Nothing is sent, unless
+--probe asks an MCP server for its era and transport. The
 exit code is 3 if nobody could carry the call.")]
 pub(crate) struct ExplainArgs {
     /// A service's name, or a URL
@@ -22,6 +24,9 @@ pub(crate) struct ExplainArgs {
     /// What the call needs, separated by commas
     #[arg(long, value_name = "NEEDS", default_value = "", hide_default_value = true)]
     need: String,
+    /// Ask whoever is at the URL what it is
+    #[arg(long)]
+    probe: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +35,10 @@ pub(crate) struct ExplainArgs {
 pub(crate) async fn run(args: ExplainArgs, context: &Context) -> Result<Exit> {
     let needs = Requirements::parse(&args.need)?;
     let biplane = context.biplane()?;
-    let explanation = biplane.explain(&args.target, needs).await?;
+    let explanation = match args.probe {
+        true => biplane.explain_and_ask(&args.target, needs).await?,
+        false => biplane.explain(&args.target, needs).await?,
+    };
     if args.json {
         context.ui().print_json(&explanation)?;
     } else {

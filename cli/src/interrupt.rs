@@ -8,28 +8,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` where it means something else.
+    hangup: Option<Signal>,
 }
 
 impl Interrupts {
     /// From now on the signals no longer end the process by themselves.
     pub(crate) fn listen() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::unexpected("the signals cannot be listened to").with_source(error))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
+        Ok(Self { hangup: Some(listen(SignalKind::hangup())?), ..Self::without_hangup()? })
+    }
+
+    /// SIGINT and SIGTERM only, for a program that SIGHUP does not end.
+    pub(crate) fn without_hangup() -> Result<Self> {
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup: None })
     }
 
     /// Waits for the next one, and names it. Cancel-safe.
     pub(crate) async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
+            _ = hangup => "SIGHUP",
         }
     }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Error::unexpected("the signals cannot be listened to").with_source(error))
 }

@@ -23,6 +23,7 @@ mod demo;
 mod exec;
 mod exit;
 mod explain;
+mod gateway;
 mod interrupt;
 mod serve;
 mod services;
@@ -50,8 +51,10 @@ struct Cli {
 enum Command {
     /// Runs a worker and a caller as two processes and shows what passes between them
     Demo(demo::DemoArgs),
-    /// Serves an endpoint: an echo, a stream of tokens, or a shell command
+    /// Serves an endpoint: an echo, a stream of tokens, a shell command, or an MCP server
     Serve(serve::ServeArgs),
+    /// Lets any client of the Model Context Protocol use any server
+    Gateway(gateway::GatewayArgs),
     /// Calls a service or a URL and prints each item of the answer as it comes
     Call(call::CallArgs),
     /// Measures calls: throughput, latency, processor time
@@ -90,6 +93,7 @@ fn run(command: Command, context: &Context) -> Result<Exit> {
         match command {
             Command::Demo(args) => demo::run(args, context).await,
             Command::Serve(args) => serve::run(args, context).await,
+            Command::Gateway(args) => gateway::run(args, context).await,
             Command::Call(args) => call::run(args, context).await,
             Command::Bench(args) => bench::run(args, context).await,
             Command::Services(args) => services::run(args, context).await,

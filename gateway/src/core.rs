@@ -8,9 +8,13 @@ use std::time::Duration;
 use biplane::{Error, Result, Retry};
 use tokio::sync::watch;
 
-use crate::merge::{Naming, Part, State, ToolFilter, merged};
+use crate::config::UpstreamConfig;
+use crate::merge::{Naming, Part, State, merged};
 use crate::upstream::Upstream;
 use crate::view::{Client, Era, View};
+
+/// Once one server is there, a session waits this long for each further one; who is later joins it later.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 /// What the core does within.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +29,7 @@ pub(crate) struct CoreLimits {
 #[derive(Clone)]
 pub(crate) struct Behind {
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) naming: Option<Naming>,
-    pub(crate) filter: ToolFilter,
+    pub(crate) config: UpstreamConfig,
 }
 
 pub(crate) struct Core {
@@ -119,7 +122,15 @@ impl Core {
             opening.spawn(async move { (at, one.upstream.legacy(&client).await) });
         }
         let mut opened: Vec<Option<Result<View>>> = behind.iter().map(|_| None).collect();
-        while let Some(Ok((at, view))) = opening.join_next().await {
+        let mut is_any_open = false;
+        loop {
+            let next = opening.join_next();
+            let joined = match is_any_open {
+                true => tokio::time::timeout(OTHERS_WAIT, next).await.ok().flatten(),
+                false => next.await,
+            };
+            let Some(Ok((at, view))) = joined else { break };
+            is_any_open |= view.is_ok();
             if let Some(place) = opened.get_mut(at) {
                 *place = Some(view);
             }
@@ -128,7 +139,9 @@ impl Core {
             let state = match opened {
                 Some(Ok(view)) => watch::channel(State::Up(view)).1,
                 Some(Err(error)) => later(one.upstream.clone(), client.clone(), error),
-                None => later(one.upstream.clone(), client.clone(), Error::unexpected("the session was not opened")),
+                None => {
+                    later(one.upstream.clone(), client.clone(), Error::timeout("it has not answered initialize yet"))
+                }
             };
             one.part(state)
         });
@@ -184,8 +197,8 @@ impl Servers {
 
 impl Behind {
     fn part(&self, state: watch::Receiver<State>) -> Part {
-        let part = Part::new(self.upstream.name().clone(), state).with_filter(self.filter.clone());
-        match self.naming {
+        let part = Part::new(self.upstream.name().clone(), state).with_filter(self.config.tools.clone());
+        match self.config.naming {
             Some(naming) => part.with_naming(naming),
             None => part,
         }
@@ -195,7 +208,7 @@ impl Behind {
 /// The one server that clients may see as it is.
 fn only(behind: &[Behind], naming: Naming) -> Option<&Behind> {
     match behind {
-        [only] if only.naming.unwrap_or(naming) == Naming::Plain && only.filter.is_open() => Some(only),
+        [only] if only.config.naming.unwrap_or(naming) == Naming::Plain && only.config.tools.is_open() => Some(only),
         _ => None,
     }
 }

@@ -23,15 +23,21 @@
 
 pub mod config;
 mod core;
+mod doors;
 pub mod era;
 mod face;
 mod gateway;
 pub mod merge;
+pub mod reload;
+mod running;
 pub mod session_id;
 pub mod upstream;
 mod view;
 
-pub use crate::gateway::{Gateway, Running, UpstreamSpec};
+pub use crate::config::GatewayConfig;
+pub use crate::doors::Doors;
+pub use crate::gateway::Gateway;
 pub use crate::merge::Naming;
-pub use crate::upstream::{Upstream, UpstreamSettings};
+pub use crate::running::Running;
+pub use crate::upstream::Upstream;
 pub use crate::view::{Client, Era, Facts, View};

@@ -37,9 +37,7 @@ pub(super) const CASES: &[Case] = &[
 async fn works(fixture: &Fixture, plan: Plan) -> Check {
     let (_proxy, caller) = fixture.dial_through(plan).await?;
     if !fixture.claims.capabilities.streaming() {
-        for _ in 0..5 {
-            fixture.echo_by(caller.clone()).in_turn().await?;
-        }
+        fixture.echo_by(caller.clone()).in_turn().await?;
         caller.close(Duration::ZERO).await?;
         return Ok(());
     }
@@ -77,9 +75,10 @@ async fn request_lost(fixture: &Fixture, action: Action) -> Check {
 }
 
 async fn black_hole(fixture: &Fixture) -> Check {
-    let (_proxy, caller) = fixture.dial_through(Plan::new().to_target(200, Action::Hold)).await?;
+    // Behind every handshake, that of TLS with certificates of both ends included.
+    let (_proxy, caller) = fixture.dial_through(Plan::new().to_target(8 << 10, Action::Hold)).await?;
     let request =
-        fixture.ask(Behaviour::Echo, fixture.claims.payload.sized(4096)).with_timeout(Duration::from_millis(500));
+        fixture.ask(Behaviour::Echo, fixture.claims.payload.sized(32 << 10)).with_timeout(Duration::from_millis(500));
     let error = match caller.open(request) {
         Err(error) => error,
         Ok(mut stream) => fails(&mut stream).await?,

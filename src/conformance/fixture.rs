@@ -62,9 +62,7 @@ impl Fixture {
         let responder = match harness.start(config.clone()).await? {
             Parts::Connection { transport, listen } => {
                 let dispatches = dispatches(&prefix, &probe, &config, Arc::new(Known(HashMap::new())));
-                Responder::Listener(
-                    Listening::start(transport, &listen, dispatches, probe.clone(), claims.payload).await?,
-                )
+                Responder::Listener(Listening::start(transport, &listen, dispatches, probe.clone(), &claims).await?)
             }
             Parts::Planes(parts) => {
                 let known = Arc::new(Known(parts.responder.clone()));
@@ -399,8 +397,9 @@ impl Listening {
         listen: &str,
         dispatches: HashMap<String, Dispatch>,
         probe: Arc<Probe>,
-        payload: Payload,
+        claims: &Claims,
     ) -> Result<Self> {
+        let (payload, has_sessions) = (claims.payload, claims.initialize);
         let target = Target::parse(listen, |_| false)?;
         let listener = transport.listen(&target).await?;
         let address = listener.local_address();
@@ -413,8 +412,11 @@ impl Listening {
                 while let Ok(Some(connection)) = listener.accept().await {
                     let connection = payload.coded(connection);
                     live.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
-                    // Cases that do not look at accepted connections leave them in the queue.
-                    let _ = sender.send(connection.clone());
+                    // Where there are sessions, what asks what we are before it opens one is nobody's peer.
+                    if !has_sessions || connection.info().session.is_some() {
+                        // Cases that do not look at accepted connections leave them in the queue.
+                        let _ = sender.send(connection.clone());
+                    }
                     tokio::spawn(serve(connection, router.clone(), probe.clone()));
                 }
             }

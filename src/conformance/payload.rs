@@ -97,7 +97,7 @@ impl Payload {
 }
 
 fn is_exact(subject: &Subject) -> bool {
-    subject.as_str().ends_with("exact")
+    subject.as_str().ends_with("exact") || subject.as_str() == crate::proto::jsonrpc::ids::INITIALIZE
 }
 
 struct Coded {

@@ -24,6 +24,7 @@ pub struct RegisteredHarness {
     settings: Vec<(String, String)>,
     name: Option<String>,
     listen: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    prepare: Option<fn(&BuildContext)>,
     claimed: Option<TransportCapabilities>,
     payload: Payload,
     deadlines: bool,
@@ -77,6 +78,7 @@ impl RegisteredHarness {
             settings: Vec::new(),
             name: None,
             listen: None,
+            prepare: None,
             claimed: None,
             payload: Payload::Bytes,
             deadlines: true,
@@ -103,6 +105,12 @@ impl RegisteredHarness {
     /// The same, where every case needs a URL of its own: a path of a socket, for instance.
     pub fn listen_with(mut self, url: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.listen = Some(Arc::new(url));
+        self
+    }
+
+    /// Gives the transport what a program would: a gate that knows the fault proxy, for instance.
+    pub fn prepared(mut self, prepare: fn(&BuildContext)) -> Self {
+        self.prepare = Some(prepare);
         self
     }
 
@@ -218,7 +226,13 @@ impl Harness for RegisteredHarness {
     }
 
     async fn start(&self, config: Arc<Config>) -> Result<Parts> {
-        let fresh = || BuildContext::new(config.clone(), Telemetry::default(), random_u64());
+        let fresh = || {
+            let context = BuildContext::new(config.clone(), Telemetry::default(), random_u64());
+            if let Some(prepare) = self.prepare {
+                prepare(&context);
+            }
+            context
+        };
         let responder = fresh();
         let caller = if self.one_runtime { responder.clone() } else { fresh() };
         match &self.subject {

@@ -45,6 +45,15 @@ impl Explanation {
         self
     }
 
+    /// Puts `selection` in the place of the one of its plane.
+    pub fn replacing(mut self, selection: Selection) -> Self {
+        match self.planes.iter_mut().find(|known| known.plane == selection.plane) {
+            Some(known) => *known = selection,
+            None => self.planes.push(selection),
+        }
+        self
+    }
+
     /// Says how the answer finds its caller.
     pub fn with_answer(mut self, meeting: Option<Meeting>) -> Self {
         self.answer = meeting;

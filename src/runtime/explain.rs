@@ -4,7 +4,7 @@
 use super::route::of_request;
 use super::{Biplane, rpc};
 use crate::capability::Requirements;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::plane::PlaneType;
 use crate::registry::{Explanation, Preference, Question, Selection, meeting};
 use crate::target::{ServiceName, Target, TransportId};
@@ -20,6 +20,33 @@ impl Biplane {
         } else {
             self.explain_name(url_or_name, needs).await
         }
+    }
+
+    /// [`explain`](Self::explain), and asks whoever is at a URL what it is, as [`connect`](Self::connect) would: which era
+    /// and which transport, and by what that is known.
+    pub async fn explain_and_ask(&self, url_or_name: &str, needs: Requirements) -> Result<Explanation> {
+        let explanation = self.explain(url_or_name, needs).await?;
+        if !url_or_name.contains(':') || rpc::rest(url_or_name).is_some() {
+            return Ok(explanation.with_note("probe", "instances of services are known from discovery; none was asked"));
+        }
+        let inner = &self.0;
+        let target = self.target(url_or_name)?;
+        let mut declined = Vec::new();
+        let mut found = None;
+        for candidate in inner.select_connection(&target, needs).able() {
+            match inner.registry.get_transport(&candidate.id)?.probe(&target).await {
+                Ok(said) => found = Some(said.unwrap_or_else(|| format!("{} has nothing to find out", candidate.id))),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    declined.push((candidate.id.clone(), error.to_string()));
+                    continue;
+                }
+                Err(error) => found = Some(error.to_string()),
+            }
+            break;
+        }
+        let chosen = inner.select_connection_but(&target, needs, &declined);
+        let found = found.unwrap_or_else(|| "no transport can talk to whoever is there".to_owned());
+        Ok(explanation.replacing(chosen).with_note("probe", found))
     }
 
     /// A connection on the planes goes where a call of the service goes.
@@ -44,7 +71,14 @@ impl Biplane {
         let request = inner.select_request_by_url(&target, needs);
         let response = inner.select_response(needs);
         let answer = inner.meeting_of(&request, &response);
-        Ok(Explanation::new(&target).with(connection).with(request).with(response).with_answer(answer))
+        let order: Vec<&str> = connection.able().map(|candidate| candidate.id.as_str()).collect();
+        let order = (order.len() > 1)
+            .then(|| format!("tried in this order until one finds its kind of server: {}", order.join(", ")));
+        let explanation = Explanation::new(&target).with(connection).with(request).with(response).with_answer(answer);
+        Ok(match order {
+            Some(order) => explanation.with_note("connection", order),
+            None => explanation,
+        })
     }
 
     async fn explain_name(&self, name: &str, needs: Requirements) -> Result<Explanation> {
@@ -82,12 +116,23 @@ impl Biplane {
 impl super::Inner {
     /// Which transport would make a connection to `target`.
     pub(super) fn select_connection(&self, target: &Target, needs: Requirements) -> Selection {
+        self.select_connection_but(target, needs, &[])
+    }
+
+    /// The same after some have said that the target is none of theirs.
+    fn select_connection_but(
+        &self,
+        target: &Target,
+        needs: Requirements,
+        declined: &[(TransportId, String)],
+    ) -> Selection {
         let preferred: Vec<TransportId> = self.config.connection.iter().cloned().collect();
         self.registry.select(&Question {
             needs,
             insisted: target.transport(),
             preference: if preferred.is_empty() { Preference::None } else { Preference::First(&preferred) },
             scheme: Some(target.scheme()),
+            declined,
             ..Question::new(PlaneType::Connection)
         })
     }

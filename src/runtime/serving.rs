@@ -129,6 +129,11 @@ impl Serving {
         self.dispatch.in_flight()
     }
 
+    /// Withdraws the record: nobody new finds the endpoint, and whoever knows it still reaches it.
+    pub fn withdraw(&mut self) {
+        self.lease = None;
+    }
+
     /// Withdraws the record, gives callers a moment to see that, unregisters, and waits for the handlers that run, at most
     /// `grace`. Says whether all had finished.
     pub async fn stop(mut self, grace: Duration) -> bool {

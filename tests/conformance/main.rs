@@ -4,11 +4,15 @@
 use std::process::ExitCode;
 
 use biplane::PlaneType;
+use biplane::capability::TransportCapabilities;
 use biplane::conformance::{self, Harness, RegisteredHarness};
 use biplane::registry::TransportRegistration;
-use biplane::transport::{http, lines, mem, tcp};
+use biplane::transport::{http, lines, mem, tcp, ws};
 use biplane_nats::testing::NatsServer;
 
+#[path = "../tls/certs.rs"]
+mod certs;
+mod secure;
 #[cfg(unix)]
 mod stdio;
 
@@ -33,20 +37,43 @@ fn main() -> ExitCode {
             harnesses.extend(pair(request, response, nats.as_ref()));
         }
     }
+    let secure = secure::Files::new();
+    harnesses.push(secure.tcp(RegisteredHarness::connection(tcp::CONNECTION)).named("tcp over TLS").over_tcp());
+    harnesses.push(secure.tcp(RegisteredHarness::inline(tcp::REQUEST)).named("tcp+inline over TLS").over_tcp());
+    harnesses.push(secure.tcp(RegisteredHarness::pair(http::HTTP_REQUEST, tcp::RESPONSE)).named("http+tcp over TLS"));
     let planes = harnesses.into_iter().map(|harness| Box::new(harness) as Box<dyn Harness>);
-    conformance::run_all(planes.chain(over_json_rpc()))
+    conformance::run_all(planes.chain(over_json_rpc(&secure)))
 }
 
 /// Connections that carry JSON-RPC.
-fn over_json_rpc() -> Vec<Box<dyn Harness>> {
+fn over_json_rpc(secure: &secure::Files) -> Vec<Box<dyn Harness>> {
+    let ws =
+        || RegisteredHarness::connection(ws::CONNECTION).json_rpc(None).prepared(secure::admit_the_proxy).over_tcp();
     let lines = || RegisteredHarness::connection(lines::CONNECTION).json_rpc(None);
     vec![
+        Box::new(ws()),
+        Box::new(secure.common(ws()).named("wss").listen("wss://127.0.0.1:0/mcp")),
         Box::new(lines().named("lines+tcp").over_tcp()),
+        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(Some(MODERN)).claiming(UNASKED_NOTHING).named("http+modern")),
+        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(None).initialized().named("http+legacy")),
+        Box::new(mcp(http::SSE_CONNECTION).json_rpc(None).initialized().named("sse")),
         #[cfg(unix)]
         Box::new(lines().named("lines+unix").listen_with(stdio::fresh_socket)),
         #[cfg(unix)]
         Box::new(stdio::StdioHarness::new()),
     ]
+}
+
+/// What a request of the modern era says of itself.
+const MODERN: &str =
+    r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+/// A modern server says nothing but in answers.
+const UNASKED_NOTHING: TransportCapabilities =
+    TransportCapabilities { server_push: false, ..http::HTTP_CONNECTION.capabilities };
+
+fn mcp(registration: TransportRegistration) -> RegisteredHarness {
+    RegisteredHarness::connection(registration).listen("http://127.0.0.1:0/mcp")
 }
 
 fn uds(plane: PlaneType) -> TransportRegistration {

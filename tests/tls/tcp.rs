@@ -92,6 +92,14 @@ async fn requests_and_answers_over_tls() {
     }
 }
 
+/// Nobody dials a second time, so only the worker listens.
+#[tokio::test]
+async fn a_caller_whose_answers_come_inline_needs_the_authority_alone() {
+    let world = World::new();
+    let (_worker, _serving) = world.worker(BOTH_WAYS).await;
+    assert_eq!(ask(&world.runtime(&[CA])).await.unwrap(), ["hello", "and again"]);
+}
+
 #[tokio::test]
 async fn a_connection_by_url_over_tls() {
     let world = World::new();

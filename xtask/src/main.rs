@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance`.
 
 mod audit;
+mod conformance;
 mod docs;
+mod peers;
+mod process;
 mod steps;
 mod suite;
 mod tools;
@@ -19,6 +22,9 @@ usage: cargo xtask <chore>
                    --quick: only format, lints and tests
   audit            licences, bans and sources of the dependencies, by cargo-deny
   docs [--check]   writes docs/configuration.md; --check: says whether it is up to date
+  mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
+                   the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
+                   --url: against that server; --only: ways and suites with this in their name
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -29,6 +35,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run(false),
         ["test", "--quick"] => suite::run(true),
         ["audit"] => audit::run(),
+        ["mcp-conformance", words @ ..] => conformance::run(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

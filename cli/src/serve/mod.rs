@@ -11,6 +11,7 @@ use self::tokens::Tokens;
 use crate::context::Context;
 use crate::exec::{Exec, GRACE};
 use crate::exit::Exit;
+use crate::gateway;
 use crate::interrupt::Interrupts;
 
 mod banner;
@@ -26,10 +27,14 @@ Examples:
     biplane serve words --exec 'tr \" \" \"\\n\"'
     biplane serve demo.llm.generate --tokens 100 --rate 50 --on http,tcp
     DYN_SYSTEM_PORT=9090 biplane serve echo --echo --weight 10
+    biplane serve tools.calc --upstream 'stdio:npx -y @modelcontextprotocol/server-everything'
 
 --exec gives CMD the body on standard input; each line that it prints is an item of the answer. A status other than 0 is an
 error with the end of what it wrote to standard error. Its whole process group ends with the request. The items of a
 streaming request are lines of standard input.
+
+--upstream hosts a server of the Model Context Protocol on the planes: `biplane gateway --upstream rpc:NAME` finds every
+instance of it, and shares out what comes.
 
 SIGINT or SIGTERM withdraws the service and lets what runs finish for up to 30 s; a second one ends it at once.")]
 pub(crate) struct ServeArgs {
@@ -38,7 +43,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     answer: Answer,
     /// Items per second, with --tokens; as fast as the caller reads if absent or 0
-    #[arg(long, value_name = "R", conflicts_with_all = ["echo", "exec"], value_parser = tokens::parse_rate)]
+    #[arg(long, value_name = "R", conflicts_with_all = ["echo", "exec", "upstream"], value_parser = tokens::parse_rate)]
     rate: Option<f64>,
     /// Serve these request planes, as in DYN_REQUEST_PLANE
     #[arg(long, value_name = "PLANES")]
@@ -60,9 +65,15 @@ struct Answer {
     /// Run CMD in a shell, once per request
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
+    /// Host the MCP server at URL; may be repeated, then with NAME=URL
+    #[arg(long, value_name = "[NAME=]URL")]
+    upstream: Vec<String>,
 }
 
 pub(crate) async fn run(args: ServeArgs, context: &Context) -> Result<Exit> {
+    if !args.answer.upstream.is_empty() {
+        return gateway::host(&args.name, args.weight, args.on.as_deref(), &args.answer.upstream, context).await;
+    }
     let mut interrupts = Interrupts::listen()?;
     let mut builder = context.builder();
     if let Some(planes) = &args.on {

@@ -44,7 +44,9 @@ impl World {
 
     /// The program with `arguments`. The test's own environment has no say in what it does.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_biplane"));
+        // Another build of the program may be tried, an optimised one for instance.
+        let other = std::env::var_os("BIPLANE_TEST_PROGRAM");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_biplane").into()));
         let ours = |name: &OsStr| {
             let name = name.to_string_lossy();
             ["DYN_", "BIPLANE_", "NATS_", "MCP_"].iter().any(|prefix| name.starts_with(prefix)) || name == "RUST_LOG"
@@ -131,6 +133,13 @@ impl Running {
         self.out.wait_for(text);
     }
 
+    /// What stands between `before` and `after` in what it said.
+    pub fn said(&self, before: &str, after: &str) -> String {
+        let said = self.err.so_far();
+        let (_, rest) = said.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {said}"));
+        rest.split(after).next().unwrap().to_owned()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
@@ -178,9 +187,7 @@ impl Worker {
     }
 
     fn said(&self, before: &str, after: &str) -> String {
-        let said = self.0.err.so_far();
-        let (_, rest) = said.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {said}"));
-        rest.split(after).next().unwrap().to_owned()
+        self.0.said(before, after)
     }
 }
 

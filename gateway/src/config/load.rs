@@ -32,6 +32,8 @@ pub struct Inputs {
     pub env: Vec<(String, String)>,
     /// URLs to listen on; if there are any, those of the file do not count.
     pub listen: Vec<String>,
+    /// Where to listen if neither [`Inputs::listen`] nor the file says; unset, `http://127.0.0.1:8080/mcp`.
+    pub default_listen: Option<String>,
     /// Upstreams as `URL` or `NAME=URL`; if there are any, those of the file do not count.
     pub upstreams: Vec<String>,
     /// How tools are named.
@@ -83,7 +85,11 @@ pub fn load(inputs: &Inputs) -> Result<GatewayConfig> {
         problems.add("gateway", "expected an upstream; name one with --upstream URL or in [[gateway.upstream]]");
     }
     let listeners = match listeners.is_empty() {
-        true => arguments("gateway.listen", &[LISTEN.to_owned()], &mut problems),
+        true => arguments(
+            "gateway.listen",
+            &[inputs.default_listen.clone().unwrap_or_else(|| LISTEN.to_owned())],
+            &mut problems,
+        ),
         false => listeners,
     };
     let may_expose = inputs.allow_insecure_bind.unwrap_or(file.allow_insecure_bind);

@@ -180,7 +180,7 @@ fn spoken(text: &Bytes, path: &[&str], known: &[&'static str]) -> Option<&'stati
         serde_json::Value::Array(many) => many.iter().any(|one| one == version),
         _ => false,
     };
-    known.iter().copied().find(|version| named(&version))
+    known.iter().copied().find(|version| named(version))
 }
 
 /// The modern revision that both sides speak, from the data of an error.

@@ -42,7 +42,11 @@ pub(crate) async fn serve(
             grace = stop.wait_for(Option::is_some) => break grace.map_or(Duration::ZERO, |grace| grace.unwrap_or_default()),
         };
         match received {
-            Ok(Some(Inbound::Request(request, reply))) => drop(tokio::spawn(face.clone().answer(request, reply))),
+            Ok(Some(Inbound::Request(request, reply))) => {
+                // Before the next message is looked at: one that follows `initialize` at once waits for it.
+                let begins = face.begins(&request);
+                drop(tokio::spawn(face.clone().answer(request, reply, begins)));
+            }
             Ok(Some(Inbound::Notification(method, message))) => face.take(method, message),
             Ok(None) => break Duration::ZERO,
             Err(error) => {
@@ -62,7 +66,20 @@ struct Face {
 }
 
 impl Face {
-    async fn answer(self: Arc<Self>, request: Request, reply: ResponseSender) {
+    /// Whether `request` is the `initialize` that opens the session; from now on the session is under way.
+    fn begins(&self, request: &Request) -> bool {
+        request.subject.as_str() == "initialize"
+            && !is_modern(request)
+            && self.session.send_if_modified(|opening| {
+                let begins = matches!(opening, Opening::NotYet);
+                if begins {
+                    *opening = Opening::Underway;
+                }
+                begins
+            })
+    }
+
+    async fn answer(self: Arc<Self>, request: Request, reply: ResponseSender, begins: bool) {
         let method = request.subject.as_str();
         if is_modern(&request) {
             match self.core.modern() {
@@ -70,7 +87,7 @@ impl Face {
                 Err(error) => reply.fail(&error),
             }
         } else if method == "initialize" {
-            self.initialize(request, reply).await;
+            self.initialize(request, reply, begins).await;
         } else if method == "ping" {
             send(reply, Message::new("{}")).await;
         } else {
@@ -81,15 +98,8 @@ impl Face {
         }
     }
 
-    async fn initialize(&self, request: Request, reply: ResponseSender) {
-        let begun = self.session.send_if_modified(|opening| {
-            let begins = matches!(opening, Opening::NotYet);
-            if begins {
-                *opening = Opening::Underway;
-            }
-            begins
-        });
-        if !begun {
+    async fn initialize(&self, request: Request, reply: ResponseSender, begins: bool) {
+        if !begins {
             return reply.fail(PeerError::new(INVALID_REQUEST, "the session is initialised already"));
         }
         let principal = request.message.headers.get_str(PRINCIPAL).unwrap_or_default();

@@ -3,12 +3,10 @@
 
 use std::time::Instant;
 
+use biplane::proto::jsonrpc::ids::LISTEN;
 use biplane::{Connection, Error, Event, Request, ResponseSender, ResponseStream};
 
 use crate::core::Core;
-
-/// Subscriptions last until somebody ends them.
-const LISTEN: &str = "subscriptions/listen";
 
 /// Passes `request` on, and its answer back to `reply`. When the client goes away, the server is told.
 pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: ResponseSender, core: &Core) {
@@ -16,6 +14,7 @@ pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: Resp
         Ok(counted) => counted,
         Err(error) => return reply.refuse(&error),
     };
+    // Subscriptions last until somebody ends them.
     if request.context.deadline.is_none() && request.subject.as_str() != LISTEN {
         request.context.deadline = Instant::now().checked_add(core.request_timeout());
     }

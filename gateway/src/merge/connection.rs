@@ -132,7 +132,7 @@ async fn set_level(group: &Group, request: &Request) -> Result<Message> {
         return Err(method_not_found(request.subject.as_str()));
     }
     let body = json::remove(&request.message.body, &["_meta", "progressToken"]);
-    let asked = views.iter().map(|view| view.connection.request(with_body(request, body.clone())));
+    let asked = views.iter().map(|view| group.patiently(view.connection.request(with_body(request, body.clone()))));
     let answers = join_all(asked).await;
     let mut failed = None;
     let mut answer: Option<Message> = None;

@@ -16,7 +16,10 @@ pub(crate) async fn discover(group: &Group, request: &Request) -> Result<Message
     let body = json::remove(&request.message.body, &["_meta", "progressToken"]);
     let asked = (0..group.parts.len()).map(|part| {
         let asked = with_body(request, body.clone());
-        async move { group.view(part)?.connection.request(asked).await }
+        async move {
+            let view = group.view(part)?;
+            group.patiently(view.connection.request(asked)).await
+        }
     });
     let answers = join_all(asked).await;
 

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use biplane::proto::json;
 use biplane::{Error, Message, PeerError, Request, Result, Subject};
@@ -16,6 +17,9 @@ use crate::view::{Era, View};
 
 /// Subscriptions of one session that are remembered, to be made again with an upstream that was started anew.
 const MAX_SUBSCRIPTIONS: usize = 1024;
+
+/// How long the others' answers wait for one. Lists and the like are made from memory by most servers.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// JSON-RPC's *method not found*.
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
@@ -77,6 +81,27 @@ impl Group {
 
     pub(crate) fn is_prefixed(&self, part: usize) -> bool {
         self.parts.get(part).is_some_and(|part| part.naming.unwrap_or(self.naming) == Naming::Prefixed)
+    }
+
+    /// Waits for one of several no longer than [`PATIENCE`], so that one that hangs does not keep the others' answers back.
+    pub(crate) async fn patiently<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.parts.len() == 1 {
+            return answer.await;
+        }
+        let late = |_| Error::timeout(format!("no answer within {} s", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+
+    /// Remembers what `part` has listed, where that is ever asked for.
+    pub(crate) fn learn(&self, kind: Kind, part: usize, names: &[String], is_complete: bool) {
+        let is_needed = match kind {
+            Kind::Tools | Kind::Prompts => !self.is_prefixed(part),
+            Kind::Resources | Kind::Templates => true,
+            Kind::Tasks => false,
+        };
+        if is_needed && self.parts.len() > 1 {
+            self.catalogs.learn(kind, part, names, is_complete);
+        }
     }
 
     /// Whether `part` lets its own `name` be seen.

@@ -33,7 +33,7 @@ pub(crate) async fn list(group: &Group, kind: Kind, request: &Request) -> Result
                 Ok(Some(result)) => {
                     let next = next_cursor(&result);
                     let names = entries(kind, &result).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-                    group.catalogs.learn(kind, part, &names, cursor.is_none() && next.is_none());
+                    group.learn(kind, part, &names, cursor.is_none() && next.is_none());
                     places.extend(next.map(|next| (part, Some(next))));
                     results.push((part, result));
                 }
@@ -85,7 +85,7 @@ async fn fetch(
     };
     let mut asked = with_body(request, body);
     asked.subject = Subject::from_static(kind.method());
-    match view.connection.request(asked).await {
+    match group.patiently(view.connection.request(asked)).await {
         Ok(answer) => Ok(Some(answer.body)),
         // Templates, say, of a server that has resources and no more.
         Err(error) if code(&error) == Some(METHOD_NOT_FOUND) => Ok(None),
@@ -116,7 +116,7 @@ pub(crate) async fn read_all(
         }
         cursor = next;
     }
-    group.catalogs.learn(kind, part, &names, true);
+    group.learn(kind, part, &names, true);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use biplane::proto::jsonrpc::ids::LISTEN;
 use biplane::{Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject};
 use tokio::sync::watch;
 
@@ -23,6 +24,8 @@ pub(super) type Dialling = Pin<Box<dyn Future<Output = Result<View>> + Send>>;
 pub(super) struct Live {
     this: Weak<Live>,
     info: ConnectionInfo,
+    /// The longest that a request may take, subscriptions excepted.
+    request_timeout: Option<Duration>,
     dial: Dial,
     state: Mutex<State>,
     /// Only one may dial.
@@ -41,11 +44,17 @@ struct State {
 
 impl Live {
     /// Begins with `view`, or dials on first use.
-    pub(super) fn new(info: ConnectionInfo, view: Option<View>, dial: Dial) -> Arc<Self> {
+    pub(super) fn new(
+        info: ConnectionInfo,
+        request_timeout: Option<Duration>,
+        view: Option<View>,
+        dial: Dial,
+    ) -> Arc<Self> {
         let state = State { view, backoff: Backoff::default(), error: None, is_closed: false };
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             info,
+            request_timeout,
             dial,
             state: Mutex::new(state),
             dialling: tokio::sync::Mutex::default(),
@@ -136,7 +145,11 @@ impl Connection for Live {
         &self.info
     }
 
-    fn open(&self, request: Request) -> Result<ResponseStream> {
+    fn open(&self, mut request: Request) -> Result<ResponseStream> {
+        if let Some(timeout) = self.request_timeout.filter(|_| request.subject.as_str() != LISTEN) {
+            let latest = Instant::now().checked_add(timeout);
+            request.context.deadline = [request.context.deadline, latest].into_iter().flatten().min();
+        }
         match self.this.upgrade() {
             Some(live) => attempt::open(&live, request),
             None => Err(Error::closed("the upstream is no longer used")),

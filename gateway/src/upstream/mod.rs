@@ -25,6 +25,7 @@ use self::live::Live;
 use self::memory::Memory;
 use self::seat::Table;
 use self::session::Session;
+use crate::config::{Sharing, UpstreamConfig};
 use crate::era::{self, LegacySessions, Patience};
 use crate::merge::State;
 use crate::view::{Client, Facts, View};
@@ -41,30 +42,18 @@ mod session;
 /// The revision in which the gateway itself opens sessions.
 const NEWEST_LEGACY: &str = "2025-11-25";
 
-/// How a server is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// Every legacy session has a session, and where that is a child process a process, of its own.
-    pub dedicated: bool,
-    /// Sessions at once that are not shared.
-    pub max_sessions: usize,
-    /// From the start of a session to the answer to `initialize`.
-    pub start_timeout: Duration,
-}
-
-impl Default for UpstreamSettings {
-    fn default() -> Self {
-        Self { dedicated: false, max_sessions: 64, start_timeout: Duration::from_secs(60) }
-    }
-}
+/// Sessions of one server that are not shared, where the configuration sets no limit.
+const MAX_SESSIONS: usize = 64;
+/// From the start of a session to the answer to `initialize`, where the configuration does not say: a program may have to
+/// be downloaded first.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Upstream {
     this: Weak<Upstream>,
     biplane: Biplane,
     name: Arc<str>,
-    url: Arc<str>,
-    settings: UpstreamSettings,
+    config: UpstreamConfig,
     known: watch::Sender<Knowledge>,
     /// One plain session for each principal.
     tables: Mutex<HashMap<String, (Weak<Table>, Arc<Facts>)>>,
@@ -92,20 +81,20 @@ struct Known {
 }
 
 impl Upstream {
-    /// Begins to find out about the server at `url`, and goes on trying while it cannot be reached.
-    pub fn start(biplane: &Biplane, name: &str, url: &str, settings: UpstreamSettings) -> Arc<Self> {
+    /// Begins to find out about the server that `config` names, and goes on trying while it cannot be reached.
+    pub(crate) fn start(biplane: &Biplane, config: &UpstreamConfig) -> Arc<Self> {
+        let name = &config.name;
         let unknown = Error::connect(format!("the upstream {name} is still being connected")).with_retry(Retry::Safe);
         let upstream = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             biplane: biplane.clone(),
-            name: name.into(),
-            url: url.into(),
-            leases: Leases::new(settings.max_sessions),
-            settings,
+            name: name.as_str().into(),
             known: watch::Sender::new(Knowledge::Nothing),
             tables: Mutex::default(),
             plain: Mutex::default(),
+            leases: Leases::new(config.max_children.unwrap_or(MAX_SESSIONS)),
             modern: watch::Sender::new(State::down(unknown)),
+            config: config.clone(),
         });
         tokio::spawn(explore(Arc::downgrade(&upstream)));
         upstream
@@ -116,14 +105,9 @@ impl Upstream {
         &self.name
     }
 
-    /// Where it is.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// How it is used.
-    pub fn settings(&self) -> &UpstreamSettings {
-        &self.settings
+    /// How it was configured.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
     }
 
     /// How modern users see it, now and later.
@@ -172,7 +156,7 @@ impl Upstream {
     /// The server as the legacy session of `client` sees it.
     pub(crate) async fn legacy(&self, client: &Client) -> Result<View> {
         let known = self.known().await?;
-        let plain = !self.settings.dedicated && !may_be_asked(&client.capabilities);
+        let plain = self.config.sessions == Sharing::Shared && !may_be_asked(&client.capabilities);
         let view = match (known.legacy, plain) {
             (true, true) => self.seat(client).await,
             (true, false) => self.session(client).await,
@@ -189,16 +173,25 @@ impl Upstream {
 
     /// A place at the session that plain clients share.
     async fn seat(&self, client: &Client) -> Result<View> {
+        let (table, facts) = self.table(client).await?;
+        Ok(View { connection: table.take_seat(), facts })
+    }
+
+    async fn seat_for_bridge(&self, client: &Client) -> Result<View> {
+        let (table, facts) = self.table(client).await?;
+        Ok(View { connection: table.take_seat_for_bridge(), facts })
+    }
+
+    async fn table(&self, client: &Client) -> Result<(Arc<Table>, Arc<Facts>)> {
         let there =
             self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
-        let (table, facts) = match there {
+        Ok(match there {
             Some(there) => there,
             None => {
                 let view = self.session(&self.plain_client(client)).await?;
                 self.lay_table(&client.principal, view)
             }
-        };
-        Ok(View { connection: table.take_seat(), facts })
+        })
     }
 
     /// What everyone who shares a session has said: nothing in particular.
@@ -248,23 +241,37 @@ impl Upstream {
                 })
             })
         };
-        let live = Live::new(self.info(), first, dial);
+        let live = Live::new(self.info(), self.config.request_timeout, first, dial);
         let facts = live.view().await?.facts;
         Ok(View { connection: Arc::new(Session::new(live, memory)), facts })
     }
 
     async fn open_session(&self, client: &Client) -> Result<View> {
         let connection = self.connect().await?;
-        let facts = era::initialize(&connection, client, self.settings.start_timeout).await?;
+        let facts = era::initialize(&connection, client, self.start_timeout()).await?;
         Ok(View { connection, facts: Arc::new(facts) })
     }
 
+    fn start_timeout(&self) -> Duration {
+        self.config.start_timeout.unwrap_or(START_TIMEOUT)
+    }
+
     async fn connect(&self) -> Result<Arc<dyn Connection>> {
-        self.biplane.connect(&self.url).await.map_err(|error| error.with_target(&*self.url))
+        let mut target = self.biplane.target(self.config.url.as_str())?;
+        for (name, value) in &self.config.headers {
+            target = target.with_header(name.clone(), value.expose().to_owned());
+        }
+        for (name, value) in &self.config.env {
+            target = target.with_variable(name, value.expose());
+        }
+        if let Some(directory) = &self.config.cwd {
+            target = target.with_directory(directory);
+        }
+        self.biplane.connect_to(&target).await
     }
 
     fn info(&self) -> ConnectionInfo {
-        ConnectionInfo::new("gateway", format!("{} ({})", self.name, self.url), biplane::io::messages::CLAIMS)
+        ConnectionInfo::new("gateway", format!("{} ({:?})", self.name, self.config.url), biplane::io::messages::CLAIMS)
     }
 
     fn tables(&self) -> MutexGuard<'_, HashMap<String, (Weak<Table>, Arc<Facts>)>> {
@@ -274,7 +281,7 @@ impl Upstream {
     /// Asks the server what it speaks.
     async fn find_out(&self) -> Result<Known> {
         let connection = self.connect().await?;
-        let patience = Patience { initialize: self.settings.start_timeout, ..Patience::default() };
+        let patience = Patience { initialize: self.start_timeout(), ..Patience::default() };
         let nobody = self.plain_client(&Client::default());
         match era::probe(&connection, &nobody, patience.discover).await {
             Ok(support) => {
@@ -306,11 +313,12 @@ impl Upstream {
                 let (this, facts) = (this.clone(), facts.clone());
                 Box::pin(async move {
                     let upstream = this.upgrade().ok_or_else(|| Error::closed("the upstream is no longer used"))?;
-                    Ok(View { connection: upstream.connect().await?, facts })
+                    Ok(View { connection: era::attributed(upstream.connect().await?), facts })
                 })
             })
         };
-        let live = Live::new(self.info(), Some(view), dial);
+        let view = View { connection: era::attributed(view.connection), facts: facts.clone() };
+        let live = Live::new(self.info(), self.config.request_timeout, Some(view), dial);
         tokio::spawn(pass_over(Arc::downgrade(&live)));
         View { connection: live, facts }
     }
@@ -401,7 +409,7 @@ impl LegacySessions for Sessions {
         if let Some(view) = shared.get(&client.principal) {
             return Ok(view.clone());
         }
-        let view = self.upstream()?.seat(client).await?;
+        let view = self.upstream()?.seat_for_bridge(client).await?;
         if shared.len() < MAX_SHARED {
             shared.insert(client.principal.clone(), view.clone());
         }
@@ -422,6 +430,6 @@ impl fmt::Debug for Sessions {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Upstream({} at {})", self.name, self.url)
+        write!(f, "Upstream({} at {:?})", self.name, self.config.url)
     }
 }

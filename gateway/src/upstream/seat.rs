@@ -53,6 +53,7 @@ struct Seated {
     arrived: Arc<Notify>,
     uris: HashSet<String>,
     level: Option<usize>,
+    is_bridge: bool,
 }
 
 impl Table {
@@ -65,7 +66,16 @@ impl Table {
 
     /// A place for one more client.
     pub(super) fn take_seat(self: &Arc<Self>) -> Arc<dyn Connection> {
-        let key = self.state().seats.insert(Seated::default());
+        self.take(Seated::default())
+    }
+
+    /// A place for the bridge that makes modern clients of all of one principal's requests into one legacy client.
+    pub(super) fn take_seat_for_bridge(self: &Arc<Self>) -> Arc<dyn Connection> {
+        self.take(Seated { is_bridge: true, ..Seated::default() })
+    }
+
+    fn take(self: &Arc<Self>, seated: Seated) -> Arc<dyn Connection> {
+        let key = self.state().seats.insert(seated);
         Arc::new(Seat { table: self.clone(), key, info: self.connection.info().clone() })
     }
 
@@ -75,7 +85,7 @@ impl Table {
 
     fn distribute(&self, inbound: Inbound) {
         match inbound {
-            Inbound::Request(request, reply) => self.refuse(&request, reply),
+            Inbound::Request(request, reply) => self.asked(request, reply),
             Inbound::Notification(method, message) => {
                 let undelivered = match method.as_str() {
                     "notifications/resources/updated" => self.tell_subscribers(method, message),
@@ -89,7 +99,26 @@ impl Table {
         }
     }
 
-    /// A server asks here only if it ignores that nobody declared to answer.
+    /// A server asks here only if it ignores that nobody declared to answer. The bridge tells a modern client which
+    /// capability was lacking, so it gets to see the question that its request caused.
+    fn asked(&self, request: Request, reply: ResponseSender) {
+        let cause = {
+            let state = self.state();
+            let mut in_flight = state.in_flight.iter();
+            match (in_flight.next(), in_flight.next()) {
+                (Some((_, (key, stream))), None) if state.seats.get(*key).is_some_and(|seat| seat.is_bridge) => {
+                    Some(stream.clone())
+                }
+                _ => None,
+            }
+        };
+        match cause {
+            // One that is over takes nothing: the question is dropped, which refuses it.
+            Some(stream) => drop(stream.put(Inbound::Request(request, reply))),
+            None => self.refuse(&request, reply),
+        }
+    }
+
     fn refuse(&self, request: &Request, reply: ResponseSender) {
         if request.subject.as_str() == "ping" {
             tokio::spawn(async move {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use biplane::proto::json;
 use biplane::{Biplane, Connection, Inbound, Message, PeerError, Request, ResponseSender, Subject};
 use biplane_gateway::{Gateway, Running};
 use serde_json::{Value, json};

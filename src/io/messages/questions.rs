@@ -130,11 +130,14 @@ impl Sink for Asked {
 
     fn push(&self, key: u64, event: Event) -> Result<()> {
         match event {
-            Event::Item(item) => {
+            Event::Item(mut item) => {
                 self.0.check_size("a result", item.size())?;
-                let has_one = self.0.state().questions.get(key).is_none_or(|one| one.is_answered);
-                if has_one {
-                    return Err(Error::protocol("a request over JSON-RPC has one result"));
+                let listener = match self.0.state().questions.get(key).filter(|one| !one.is_answered) {
+                    Some(question) => question.is_listening.then(|| question.id.clone()),
+                    None => return Err(Error::protocol("a request over JSON-RPC has one result")),
+                };
+                if let Some(id) = listener {
+                    item.body = ids::with_subscription(&item.body, &id);
                 }
                 self.answer(key, Ok(item));
             }

@@ -164,6 +164,9 @@ async fn subscriptions_carry_the_listeners_own_id() {
     reply.send_inbound(Inbound::Notification(subject, Message::default())).await.unwrap();
     let told = raw.read().await;
     assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "L");
+    reply.send(r#"{"resultType":"complete"}"#).await.unwrap();
+    reply.close();
+    assert_eq!(raw.read().await["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "L");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-use super::words::{assignment, is_name};
 use crate::error::{Error, Result};
+use crate::proto::command_line::{assignment, is_name};
 
 /// What every program needs to find itself, its user, its language and its place for temporary files.
 const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];

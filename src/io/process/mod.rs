@@ -10,11 +10,10 @@ mod group;
 mod groups;
 mod leash;
 mod tail;
-mod words;
 
+pub use crate::proto::command_line::{CommandLine, split_words};
 pub use environment::Environment;
 pub use group::Pipes;
 pub use groups::Groups;
 pub use leash::Leash;
 pub use tail::Tail;
-pub use words::{CommandLine, split_words};

@@ -279,10 +279,12 @@ impl Shared {
     pub(super) async fn deliver(&self, inbound: Inbound) {
         match inbound {
             Inbound::Notification(..) => drop(self.inbound.send(inbound).await),
-            Inbound::Request(..) => match self.inbound.try_send(inbound) {
-                Err(mpsc::error::TrySendError::Full(Inbound::Request(_, reply))) => overflow(reply),
-                Err(_) | Ok(()) => {}
-            },
+            Inbound::Request(..) => {
+                let sent = self.inbound.try_send(inbound);
+                if let Err(mpsc::error::TrySendError::Full(Inbound::Request(_, reply))) = sent {
+                    overflow(reply);
+                }
+            }
         }
     }
 

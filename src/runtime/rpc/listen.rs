@@ -68,35 +68,29 @@ async fn follow(shared: &Weak<Shared>, service: &Service, session: &SessionId) -
     let mut items: ResponseStream = service.open(Request::new(service.subject().clone(), message))?;
     let mut asked = Asked::new(shared.clone());
     while let Some(item) = items.next().await {
-        let inbound = read(item?, &mut asked)?;
+        let item = item?;
         let Some(shared): Option<Arc<Shared>> = shared.upgrade() else { return Ok(()) };
-        match inbound {
-            Heard::Inbound(inbound) => shared.deliver(inbound).await,
-            Heard::Cancelled(id) => shared.questions.cancel(&id),
-            Heard::Nothing => {}
+        if let Some(inbound) = read(item, &shared, &mut asked)? {
+            shared.deliver(inbound).await;
         }
     }
     Ok(())
 }
 
-enum Heard {
-    Inbound(Inbound),
-    Cancelled(Bytes),
-    Nothing,
-}
-
-fn read(item: Message, asked: &mut Asked) -> Result<Heard> {
+/// What is to be handed on.
+fn read(item: Message, shared: &Shared, asked: &mut Asked) -> Result<Option<Inbound>> {
     let packet = Packet::parse(&item.body)
         .map_err(|bad| Error::protocol(format!("the worker sent what is no JSON-RPC message: {}", bad.message)))?;
     Ok(match packet {
         Packet::Notification { method, message } => match cancelled(&method, &message) {
-            Some(id) => Heard::Cancelled(id),
-            None => Heard::Inbound(Inbound::Notification(method, message)),
+            Some(id) => {
+                shared.questions.cancel(&id);
+                None
+            }
+            None => Some(Inbound::Notification(method, message)),
         },
-        Packet::Request { id, method, message } => {
-            asked.take(id, method, message).map_or(Heard::Nothing, Heard::Inbound)
-        }
+        Packet::Request { id, method, message } => asked.take(id, method, message),
         // Answers come with their requests, never here.
-        Packet::Response { .. } => Heard::Nothing,
+        Packet::Response { .. } => None,
     })
 }

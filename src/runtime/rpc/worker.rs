@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The worker's side: a service whose requests are messages of sessions.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use crate::target::{TransportAddress, TransportId};
 pub(in crate::runtime) struct RpcListener {
     address: TransportAddress,
     /// Before the sessions, so that it goes first: nobody new comes to sessions that end.
-    _serving: Serving,
+    serving: Mutex<Option<Serving>>,
     sessions: Arc<Sessions>,
 }
 
@@ -43,7 +44,7 @@ impl RpcListener {
         let sessions = Arc::new(Sessions::new(info, settings, Arc::new(RandomIds)));
         let door = Door { sessions: Arc::downgrade(&sessions), instance: biplane.instance_id() };
         let serving = biplane.serve(&name, door).weight(place.weight).start().await?;
-        Ok(Self { address: TransportAddress::new(transport, name), _serving: serving, sessions })
+        Ok(Self { address: TransportAddress::new(transport, name), serving: Mutex::new(Some(serving)), sessions })
     }
 }
 
@@ -55,6 +56,14 @@ impl Listener for RpcListener {
 
     async fn accept(&self) -> Result<Option<Arc<dyn Connection>>> {
         Ok(self.sessions.accept().await)
+    }
+
+    /// New callers go elsewhere at once. Sessions that are here still get the answers that their calls wait for.
+    async fn close(&self, grace: Duration) -> Result<()> {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        serving.iter_mut().for_each(Serving::withdraw);
+        self.sessions.close(grace).await;
+        Ok(())
     }
 }
 

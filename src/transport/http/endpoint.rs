@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 
 use super::links::{Exchange, Links};
+use super::names::ENVELOPE;
 use super::place::Place;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -91,9 +92,14 @@ impl Endpoint {
         self.0.links.config()
     }
 
-    /// Bytes of one message.
+    /// Bytes of what a message carries.
     pub(super) fn max_message(&self) -> usize {
         self.config().limits.max_message_size
+    }
+
+    /// Bytes of a message as a whole.
+    pub(super) fn max_text(&self) -> usize {
+        self.max_message().saturating_add(ENVELOPE)
     }
 
     /// Posts a message and waits for the head of its response.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `http`: the planes that plain `curl`, proxies and browsers understand.
+//! `http`: MCP over HTTP, and the planes that plain `curl`, proxies and browsers understand.
 //!
 //! * Request plane: `POST {root}/{subject}`; the answer is the response's body, or goes where `x-biplane-reply-to` says.
 //! * Response plane: the responder holds the answer and the caller fetches it, `GET {root}/{token}`.
 //! * `DELETE {root}/{token}?how=stop|kill` controls an answer of either kind.
+//!
+//! * Connections: [`StreamableHttp`] (`http`) and [`TwoEndpointHttp`] (`sse`), as clients and as servers. MCP servers are
+//!   anybody's, so clear text is HTTP/1.1 there; under TLS the handshake agrees on the version.
 //!
 //! Servers speak HTTP/1.1 and HTTP/2 (prior knowledge) on one port; callers speak what `BIPLANE_HTTP_VERSION` says. Items
 //! are written as [`proto::body`](crate::proto::body) has it. Requests carry one message: there is no streaming upwards.
@@ -115,11 +118,8 @@ fn links(context: &BuildContext) -> Result<Arc<Links>> {
 
 fn build_connection(context: &BuildContext) -> Result<Arc<dyn Transport>> {
     let known = context.shared(|| Ok(Known::default()))?;
-    Ok(Arc::new(StreamableHttp::new(
-        links(context)?,
-        known,
-        Listens::new(context, Faces::Streamable, TransportId::HTTP)?,
-    )))
+    let listens = Listens::new(context, Faces::Streamable, TransportId::HTTP)?;
+    Ok(Arc::new(StreamableHttp::new(links(context)?, known, listens)))
 }
 
 fn build_two_endpoint(context: &BuildContext) -> Result<Arc<dyn Transport>> {

@@ -29,5 +29,8 @@ pub(super) const STREAM: HeaderName = HeaderName::from_static("x-biplane-stream"
 /// In a `202`: where the answer can be fetched, as a `ResponseConnectionInfo`.
 pub(super) const LOCATED: HeaderName = HeaderName::from_static("x-biplane-located");
 
+/// Bytes of an MCP message beside its params or result: limits are those of what it carries.
+pub(super) const ENVELOPE: usize = 8 << 10;
+
 /// Bytes of a request's head, request line or pseudo-headers included.
 pub(super) const MAX_HEAD: usize = 32 << 10;

@@ -50,7 +50,9 @@ impl Whole {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return self.no_entry();
         }
-        if let Some(peer) = self.peer_error() {
+        let is_busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        // That a server is busy matters more than how it says so, unless it is one of ours.
+        if let Some(peer) = self.peer_error().filter(|peer| !is_busy || peer.kind() != ErrorKind::Peer) {
             return Error::from(peer);
         }
         let said = self.excerpt();

@@ -2,6 +2,7 @@
 //! One child: started, listened to on its standard error, seen to its end.
 
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use super::ended::Ended;
 use super::settings::Settings;
 use crate::error::{Error, Result, Retry};
 use crate::io::process::{CommandLine, Leash, Pipes, Tail};
+use crate::target::Target;
 
 /// For the rest of standard error once a child has ended. Its end comes at once, unless a process that left the group
 /// took the pipe along.
@@ -40,15 +42,22 @@ pub(super) struct Watched {
 
 impl Child {
     /// Waits for its turn, then starts. Cancel-safe: a child that nobody waits for any more is ended.
-    pub(super) async fn start(line: &CommandLine, settings: &Settings, children: &Children) -> Result<Self> {
+    pub(super) async fn start(
+        line: &CommandLine,
+        target: &Target,
+        settings: &Settings,
+        children: &Children,
+    ) -> Result<Self> {
         let place = children.admit().await?;
-        let (leash, pipes) = spawn(line, settings, children).await?;
+        let (leash, pipes) = spawn(line, target, settings, children).await?;
         let (stdin, stdout, stderr) = pipes.into_async()?;
         let (hold, released) = oneshot::channel();
         let (told, ended) = watch::channel(None);
-        let name = format!("{line} (pid {})", leash.id()).into();
+        let name: Arc<str> = format!("{line} (pid {})", leash.id()).into();
+        tracing::debug!(target: "biplane::stdio", "started {name}");
         let said = Arc::new(Mutex::new(Tail::new(settings.stderr_tail)));
-        tokio::spawn(keep(Keeper { leash, released, said: said.clone(), told, place }, stderr));
+        let keeper = Keeper { name: name.clone(), leash, released, said: said.clone(), told, place };
+        tokio::spawn(keep(keeper, stderr));
         Ok(Self { watched: Watched { name, said, ended }, stdin, stdout, hold })
     }
 
@@ -58,27 +67,34 @@ impl Child {
     }
 }
 
-async fn spawn(line: &CommandLine, settings: &Settings, children: &Children) -> Result<(Leash, Pipes)> {
+async fn spawn(
+    line: &CommandLine,
+    target: &Target,
+    settings: &Settings,
+    children: &Children,
+) -> Result<(Leash, Pipes)> {
     let mut command = Command::new(&line.program);
     command.args(&line.arguments).env_clear().envs(settings.environment.iter());
+    command.envs(target.variables().iter().map(|(name, value)| (name, value)));
     command.envs(line.assignments.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(directory) = &settings.cwd {
+    let directory = target.directory().or(settings.cwd.as_deref());
+    if let Some(directory) = directory {
         command.current_dir(directory);
     }
     let (groups, grace) = (children.groups.clone(), settings.stop_grace);
     // Forking takes its time.
     let spawned = tokio::task::spawn_blocking(move || groups.spawn(command, grace)).await;
     let spawned = spawned.map_err(|error| Error::unexpected("the runtime is ending").with_source(error))?;
-    spawned.map_err(|error| not_started(line, settings, error))
+    spawned.map_err(|error| not_started(line, directory, settings, error))
 }
 
-fn not_started(line: &CommandLine, settings: &Settings, error: io::Error) -> Error {
+fn not_started(line: &CommandLine, directory: Option<&Path>, settings: &Settings, error: io::Error) -> Error {
     let program = &line.program;
-    let missing = settings.cwd.as_ref().filter(|directory| !directory.is_dir());
+    let missing = directory.filter(|directory| !directory.is_dir());
     if let (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(directory)) = (error.kind(), missing) {
         return Error::config(format!("the working directory {} is not there", directory.display()))
-            .with_hint("transport.stdio.cwd names it");
+            .with_hint("the upstream's cwd or transport.stdio.cwd names it");
     }
     match error.kind() {
         io::ErrorKind::NotFound if settings.environment.is_empty() => {
@@ -97,6 +113,7 @@ fn not_started(line: &CommandLine, settings: &Settings, error: io::Error) -> Err
 
 /// Sees to the end of a child, whoever brings it about.
 struct Keeper {
+    name: Arc<str>,
     leash: Leash,
     released: oneshot::Receiver<()>,
     said: Arc<Mutex<Tail>>,
@@ -105,7 +122,7 @@ struct Keeper {
 }
 
 async fn keep(keeper: Keeper, stderr: ChildStderr) {
-    let Keeper { leash, mut released, said, told, place } = keeper;
+    let Keeper { name, leash, mut released, said, told, place } = keeper;
     let mut listening = pin!(listen(stderr, said.clone()));
     let mut has_listened = false;
     let mut ending = pin!(async {
@@ -126,6 +143,7 @@ async fn keep(keeper: Keeper, stderr: ChildStderr) {
         let _ = tokio::time::timeout(LINGER, listening).await;
     }
     let status = status.inspect_err(|error| tracing::warn!(target: "biplane::stdio", "{error}")).ok();
+    tracing::debug!(target: "biplane::stdio", ?status, "ended: {name}");
     let said = said.lock().unwrap_or_else(PoisonError::into_inner).text();
     told.send_replace(Some(Arc::new(Ended { status, said })));
     drop(place);

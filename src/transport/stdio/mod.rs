@@ -75,7 +75,7 @@ impl Transport for Stdio {
         }
         let failed = |error: Error| error.with_transport(ID).with_phase(Phase::Connect);
         let line = CommandLine::parse(command).map_err(failed)?;
-        let child = Child::start(&line, &self.settings, &self.children).await.map_err(failed)?;
+        let child = Child::start(&line, target, &self.settings, &self.children).await.map_err(failed)?;
         let info = ConnectionInfo::new(ID, child.name(), messages::CLAIMS);
         let settings = messages::Settings::dialer(self.max_message);
         Ok(messages::connection(ChildWire::new(child, self.max_message, self.settings.start_timeout), info, settings))

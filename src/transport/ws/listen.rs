@@ -203,3 +203,70 @@ async fn shake_hands(stream: TcpStream, house: &House) -> Option<(BoxedBytes, Op
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::io::admission::Admission;
+
+    async fn start(max_links: usize) -> (Listening, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bound = listener.local_addr().unwrap();
+        let house = House {
+            config: Arc::new(Config::defaults().unwrap()),
+            gate: Arc::new(Gate::new(Admission::default())),
+            door: Door::new(bound, false),
+            path: "/".to_owned(),
+            guard: None,
+        };
+        (Listening::start(listener, house, format!("ws://{bound}/"), max_links), bound)
+    }
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn upgrade(bound: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(bound).await.unwrap();
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: {bound}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn one_link_too_many_is_told_so_and_a_place_is_free_again_when_its_link_ends() {
+        let (listening, bound) = start(1).await;
+        let first = upgrade(bound).await;
+        let connection = listening.accept().await.unwrap().unwrap();
+        let told = answer(&mut TcpStream::connect(bound).await.unwrap()).await;
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.ends_with("at this listener"), "{told}");
+        let length = told.split("\r\n\r\n").nth(1).unwrap().len();
+        assert!(told.contains(&format!("content-length: {length}\r\n")), "{told}");
+
+        drop(first);
+        assert!(connection.receive().await.unwrap().is_none());
+        loop {
+            // The place is given back by the link's own task, a moment later.
+            let _second = upgrade(bound).await;
+            if let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::from_millis(50), listening.accept()).await {
+                break;
+            }
+        }
+    }
+
+    /// Waits for the real handshake timeout: its clock is the socket's.
+    #[tokio::test]
+    async fn whoever_does_not_ask_is_closed() {
+        let (_listening, bound) = start(10).await;
+        let mut silent = TcpStream::connect(bound).await.unwrap();
+        silent.write_all(b"GET / HT").await.unwrap();
+        assert_eq!(tokio::time::timeout(HANDSHAKE_TIMEOUT * 6, answer(&mut silent)).await.unwrap(), "");
+    }
+}

@@ -45,6 +45,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// common implementations send each message in one frame, and results are large where requests are not.
 const MAX_FRAME: usize = 1 << 20;
 
+/// What JSON-RPC adds to the params or the result that the message limit is about.
+const ENVELOPE: usize = 8 << 10;
+
 /// Bytes of one frame that we send: as much as a link keeps for itself while it writes.
 const OWN_FRAME: usize = 64 << 10;
 
@@ -109,6 +112,7 @@ fn is_secure(target: &Target) -> bool {
 }
 
 fn settings(role: Role, max_message: usize) -> WebSocketConfig {
+    let max_message = max_message.saturating_add(ENVELOPE);
     let max_frame = match role {
         Role::Server => MAX_FRAME.min(max_message),
         Role::Client => max_message,

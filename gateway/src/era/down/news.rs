@@ -46,9 +46,10 @@ struct State {
     closed: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once")]
 enum Step {
-    Deliver(Inbound),
-    End,
+    /// `None` is the end.
+    Return(Option<Inbound>),
     Open,
     Wait(Option<Instant>),
     Read,
@@ -110,8 +111,7 @@ impl News {
     pub(super) async fn receive(&self, shared: &Shared) -> Result<Option<Inbound>> {
         loop {
             match self.step() {
-                Step::Deliver(inbound) => return Ok(Some(inbound)),
-                Step::End => return Ok(None),
+                Step::Return(inbound) => return Ok(inbound),
                 Step::Open => self.open_again(shared).await,
                 Step::Wait(None) => self.changed.notified().await,
                 Step::Wait(Some(until)) => tokio::select! {
@@ -148,10 +148,10 @@ impl News {
     fn step(&self) -> Step {
         let mut state = self.lock();
         if state.closed {
-            return Step::End;
+            return Step::Return(None);
         }
         if let Some(inbound) = state.queue.pop_front() {
-            return Step::Deliver(inbound);
+            return Step::Return(Some(inbound));
         }
         if state.stream.is_some() {
             return Step::Read;

@@ -13,9 +13,12 @@ fn wanting(client: &str, level: &str) -> Value {
     json!({"_meta": {"io.modelcontextprotocol/logLevel": level, "io.modelcontextprotocol/clientInfo": {"name": client}}})
 }
 
+/// The server itself, for its script to speak through; taken away at the end, since it holds the script.
+type Own = Option<Arc<Peer>>;
+
 /// Logs on the one channel, as a server on stdio does, and answers at once unless it is told to wait.
-fn logger(go: Arc<Notify>) -> (Arc<Mutex<Option<Arc<Peer>>>>, Arc<Peer>) {
-    let own: Arc<Mutex<Option<Arc<Peer>>>> = Arc::default();
+fn logger(go: Arc<Notify>) -> (Arc<Mutex<Own>>, Arc<Peer>) {
+    let own: Arc<Mutex<Own>> = Arc::default();
     let shared = own.clone();
     let peer = Peer::new(move |call: Call| {
         let (own, go) = (shared.clone(), go.clone());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use biplane::{Connection, ControlMessage};
+use biplane::ControlMessage;
 use serde_json::{Value, json};
 
 use super::peer::{Call, Peer, call, plain, received, request};

@@ -4,6 +4,7 @@
 mod attributed;
 mod chain;
 mod down;
+mod listen;
 mod peer;
 mod probe;
 mod up;

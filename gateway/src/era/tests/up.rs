@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use biplane::{Connection, ControlMessage, Message, Request, Subject};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::down::facts;
-use super::peer::{Call, Peer, Seen, outcome, plain, request, told};
+use super::peer::{Call, Peer, Seen, outcome, plain, request};
 use crate::era::{LegacySessions, Limits, up_within};
 use crate::view::{Client, Era, View};
 
@@ -497,86 +496,44 @@ async fn two_calls_that_want_logs_do_not_share_a_session() {
     assert_eq!(sessions.leased.lock().unwrap().len(), 1, "the place is free again");
 }
 
-fn quiet() -> Arc<Peer> {
-    Peer::new(|call: Call| async move {
-        match call.params["uri"].as_str() {
-            Some("bad:1") => call.fail(-32602, "no such resource", &json!(null)),
-            _ => call.give(json!({})).await,
-        }
-    })
-}
-
 #[tokio::test]
-async fn a_listener_hears_what_it_asked_for_and_nothing_else() {
-    let peer = quiet();
-    let (connection, _) = server(&peer, &json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}}));
-    let filter = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true,
-        "resourceSubscriptions": ["a:1", "bad:1"]}});
-    let mut stream = connection.open(request("subscriptions/listen", &modern(filter, &json!({})))).unwrap();
-    let (method, params) = told(&mut stream).await;
-    assert_eq!(method, "notifications/subscriptions/acknowledged");
-    assert_eq!(params["notifications"], json!({"toolsListChanged": true, "resourceSubscriptions": ["a:1"]}));
-    for (method, params) in [
-        ("notifications/prompts/list_changed", json!({})),
-        ("notifications/resources/updated", json!({"uri": "b:1"})),
-        ("notifications/message", json!({"level": "error", "data": 1})),
-        ("notifications/tools/list_changed", json!({"n": 1})),
-        ("notifications/resources/updated", json!({"uri": "a:1"})),
-    ] {
-        peer.tell(method, &params);
-    }
-    assert_eq!(told(&mut stream).await, ("notifications/tools/list_changed".to_owned(), json!({"n": 1})));
-    assert_eq!(told(&mut stream).await, ("notifications/resources/updated".to_owned(), json!({"uri": "a:1"})));
-    connection.close(Duration::ZERO).await.unwrap();
-    assert_eq!(stream.next().await.unwrap().unwrap().body, r#"{"resultType":"complete"}"#);
-    assert!(stream.next().await.is_none());
-    assert!(connection.receive().await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn subscriptions_of_a_session_are_counted() {
-    let peer = quiet();
-    let (connection, _) = server(&peer, &json!({"resources": {"subscribe": true}}));
-    let listen = || {
-        let filter = json!({"notifications": {"resourceSubscriptions": ["a:1"]}});
-        connection.open(request("subscriptions/listen", &modern(filter, &json!({})))).unwrap()
-    };
-    let (mut one, mut two) = (listen(), listen());
-    told(&mut one).await;
-    told(&mut two).await;
-    assert_eq!(peer.asked_for("resources/subscribe").len(), 1);
-    drop(one);
-    peer.tell("notifications/resources/updated", &json!({"uri": "a:1"}));
-    assert_eq!(told(&mut two).await.1["uri"], "a:1");
-    assert!(peer.asked_for("resources/unsubscribe").is_empty());
-    drop(two);
-    assert_eq!(peer.saw("resources/unsubscribe", 1).await, [json!({"uri": "a:1"})]);
-    let bad = modern(json!({"notifications": {"toolsListChanged": "yes"}}), &json!({}));
-    assert_eq!(plain(&connection, "subscriptions/listen", bad).await.code(), -32602);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_listener_outlives_the_session() {
-    let peer = quiet();
-    let (connection, sessions) = server(&peer, &json!({"tools": {"listChanged": true}}));
-    let filter = modern(json!({"notifications": {"toolsListChanged": true}}), &json!({}));
-    let mut stream = connection.open(request("subscriptions/listen", &filter)).unwrap();
-    assert_eq!(told(&mut stream).await.0, "notifications/subscriptions/acknowledged");
-    let next = quiet();
-    *sessions.peer.lock().unwrap() = next.clone();
-    peer.hang_up();
-    assert_eq!(told(&mut stream).await.0, "notifications/tools/list_changed", "it may have been missed");
-    next.tell("notifications/tools/list_changed", &json!({"n": 2}));
-    assert_eq!(told(&mut stream).await.1["n"], 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_shared_session_that_nobody_uses_is_given_back() {
-    let peer = quiet();
+async fn progress_carries_the_token_of_the_request_that_is_answered() {
+    let peer = Peer::new(|call: Call| async move {
+        let token = &call.params["_meta"]["progressToken"].clone();
+        call.tell("notifications/progress", &json!({"progressToken": token, "progress": 1})).await;
+        drop(call.ask("roots/list", &json!({})).await);
+        call.tell("notifications/progress", &json!({"progressToken": token, "progress": 2})).await;
+        call.give(json!({})).await;
+    });
     let (connection, _) = server(&peer, &json!({}));
-    plain(&connection, "tools/list", modern(json!({}), &json!({}))).await;
-    let sessions_hold = 2; // the test and its table of sessions
-    assert!(Arc::strong_count(&peer) > sessions_hold);
-    tokio::time::sleep(Duration::from_secs(180)).await;
-    assert_eq!(Arc::strong_count(&peer), sessions_hold);
+    let first = ask(&connection, json!({"_meta": {"progressToken": "a"}})).await;
+    assert_eq!(first.told[0].1["progressToken"], "a");
+    let retry = json!({"requestState": first.result()["requestState"], "inputResponses": {"roots-1": {"roots": []}},
+        "_meta": {"progressToken": "b"}});
+    let second = ask(&connection, retry).await;
+    assert_eq!(second.told, [("notifications/progress".to_owned(), json!({"progressToken": "b", "progress": 2}))]);
+}
+
+#[tokio::test]
+async fn a_call_that_did_not_run_is_made_once_more_on_another_session() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let lost_for = |most: usize| {
+        let tries = tries.clone();
+        Peer::new(move |call: Call| {
+            let tries = tries.clone();
+            async move {
+                if tries.fetch_add(1, Ordering::SeqCst) < most {
+                    let lost = biplane::Error::closed("the session is unknown").with_retry(biplane::Retry::Safe);
+                    return call.reply.refuse(lost);
+                }
+                call.give(json!({})).await;
+            }
+        })
+    };
+    let (connection, sessions) = server(&lost_for(1), &json!({}));
+    assert!(plain(&connection, "tools/list", modern(json!({}), &json!({}))).await.outcome.is_ok());
+    assert_eq!(sessions.shared.load(Ordering::SeqCst), 2);
+    tries.store(0, Ordering::SeqCst);
+    let (connection, _) = server(&lost_for(2), &json!({}));
+    assert!(plain(&connection, "tools/list", modern(json!({}), &json!({}))).await.outcome.is_err());
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use biplane::proto::json;
 use biplane::proto::jsonrpc::ids;
 use biplane::{
-    Error, Event, Inbound, Message, PeerError, Request, RequestContext, ResponseSender, ResponseStream, Result, Subject,
+    Error, Event, Inbound, Message, PeerError, Request, RequestContext, ResponseSender, ResponseStream, Result, Retry,
+    Subject,
 };
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -42,6 +43,7 @@ pub(super) struct Call {
     /// Answers whose questions have not come yet.
     responses: Responses,
     rounds: usize,
+    is_second: bool,
     /// What the server asked for although the client cannot give it.
     missing: Option<Bytes>,
     /// When to put the questions to the client.
@@ -97,6 +99,11 @@ async fn advance(shared: Arc<Shared>, request: Request, asker: Asker, emit: Emit
                 call.last_words(&emit).await;
                 return call.completed(result, &shared);
             }
+            // The session was lost before the call ran: once more, on another.
+            Came::Event(Some(Err(error))) if error.retry() == Retry::Safe && !call.is_second && call.rounds == 0 => {
+                let again = Call::new(&shared, &request, &asker, call.responses).await?;
+                call = Call { is_second: true, ..again };
+            }
             Came::Event(Some(Err(error))) => {
                 call.last_words(&emit).await;
                 call.failed(error)?;
@@ -137,6 +144,7 @@ impl Call {
             questions: Vec::new(),
             responses,
             rounds: 0,
+            is_second: false,
             missing: None,
             ask_at: None,
         })

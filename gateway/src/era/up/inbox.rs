@@ -13,6 +13,12 @@ use crate::era::filter::{Filter, List};
 /// News of resources below the subscribed ones are not bounded by the subscription.
 const MOST: usize = 4096;
 
+/// Whether `uri` names a part of `of`, not merely something that is spelled like one.
+fn is_within(uri: &str, of: &str) -> bool {
+    let rest = uri.strip_prefix(of);
+    rest.is_some_and(|rest| of.ends_with('/') || rest.starts_with(['/', '?', '#']))
+}
+
 pub(super) struct Inbox {
     filter: Filter,
     queue: Mutex<VecDeque<News>>,
@@ -36,7 +42,7 @@ impl Inbox {
 
     /// A server may tell of a part of what was subscribed to.
     pub(super) fn wants_resource(&self, uri: &str) -> bool {
-        self.filter.uris.contains(uri) || self.filter.uris.iter().any(|of| uri.starts_with(of.as_str()))
+        self.filter.uris.contains(uri) || self.filter.uris.iter().any(|of| is_within(uri, of))
     }
 
     pub(super) fn put(&self, subject: Subject, uri: Option<String>, message: Message) {

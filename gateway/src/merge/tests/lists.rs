@@ -86,6 +86,22 @@ async fn one_bad_upstream_is_told_and_hides_nobody() {
     assert!(ask(&prompts, "prompts/list", "").await.unwrap().get("_meta").is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_keeps_nobody_waiting_for_long() {
+    let a = Arc::new(Server::legacy(&["x"]));
+    let b = Arc::new(Server::legacy(&["y"]).hanging(&["tools/list", "logging/setLevel"]));
+    for naming in [Naming::Prefixed, Naming::Plain] {
+        let view = merged(Era::Legacy, vec![a.part("a"), b.part("b")], naming);
+        let tools = ask(&view, "tools/list", "").await.unwrap();
+        assert_eq!(column(&tools, "tools", "name").len(), 1);
+        let code = tools["_meta"]["dev.biplane/upstreams"]["b"]["error"]["code"].as_i64().unwrap();
+        assert!(is_ours(code), "{tools}");
+        ask(&view, "logging/setLevel", r#"{"level":"info"}"#).await.unwrap();
+        let name = if naming == Naming::Prefixed { "b_y" } else { "x" };
+        ask(&view, "tools/call", &json!({ "name": name }).to_string()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_list_without_anyone_is_an_error_and_no_empty_list() {
     let broken = Arc::new(Server::legacy(&["y"]).failing(&["tools/list"]));

@@ -43,6 +43,7 @@ struct Script {
     told: Vec<String>,
     listeners: Vec<ResponseSender>,
     fails: Vec<&'static str>,
+    hangs: Vec<&'static str>,
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
@@ -107,6 +108,11 @@ impl Server {
     /// Fails these methods with `-32603`.
     pub(super) fn failing(self, methods: &[&'static str]) -> Self {
         self.with(|script| script.fails = methods.to_vec())
+    }
+
+    /// Never answers these methods.
+    pub(super) fn hanging(self, methods: &[&'static str]) -> Self {
+        self.with(|script| script.hangs = methods.to_vec())
     }
 
     pub(super) fn set_tools(&self, names: &[&str]) {
@@ -218,6 +224,9 @@ impl Connection for Server {
             let (sender, stream) = biplane::stream::pipe(1 << 20, 1 << 20);
             script.listeners.push(sender);
             return Ok(stream);
+        }
+        if script.hangs.contains(&request.subject.as_str()) {
+            return Ok(ResponseStream::from_events(futures_util::stream::pending()));
         }
         let answer = Self::answer(script, request.subject.as_str(), &params);
         let progress = Inbound::Notification(Subject::from_static("notifications/progress"), Message::new("{}"));

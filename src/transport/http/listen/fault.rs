@@ -8,7 +8,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, 
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::super::body::Body;
-use crate::error::{Error, ErrorKind, PeerError};
+use crate::error::{Error, ErrorKind, PeerError, Retry};
 use crate::io::admission::Denial;
 use crate::io::sessions::{Reason, Refused};
 use crate::proto::jsonrpc::{BadPacket, INVALID_PARAMS, INVALID_REQUEST, Id, Packet};
@@ -126,7 +126,16 @@ impl From<Refused> for Fault {
             Reason::Busy => (StatusCode::TOO_MANY_REQUESTS, true),
             Reason::Misplaced => (StatusCode::BAD_REQUEST, false),
         };
-        let fault = Self::new(status, refused.message);
+        let error = match refused.reason {
+            Reason::Closed => Error::closed(refused.message.clone()),
+            Reason::Busy | Reason::TooManySessions => Error::overloaded(refused.message.clone()),
+            Reason::UnknownSession | Reason::Misplaced => Error::protocol(refused.message.clone()),
+        };
+        let mut fault = Self::new(status, refused.message);
+        // Our own callers know our own codes, and go elsewhere.
+        if later {
+            fault.error = PeerError { message: fault.error.message, ..error.with_retry(Retry::Safe).into() };
+        }
         if later { fault.with(RETRY_AFTER, HeaderValue::from_static("1")) } else { fault }
     }
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::super::body::Body;
+use super::super::names::ENVELOPE;
 use super::era::Era;
 use super::fault::Fault;
 use super::reply::{self, SESSION_ID};
@@ -28,7 +29,7 @@ pub(super) async fn post(
     who: Option<&Principal>,
 ) -> Result<Response<Body>, Fault> {
     accepted::check_post(&head.headers)?;
-    let text = body::read(sent, site.settings.sessions.max_message_size).await?;
+    let text = body::read(sent, site.settings.sessions.max_message_size.saturating_add(ENVELOPE)).await?;
     match Packet::parse(&text) {
         Ok(packet) => {
             let id = match &packet {

@@ -52,11 +52,10 @@ impl Default for Revisions {
     }
 }
 
-impl ListenSettings {
-    /// The defaults, with the limits of `config`.
-    pub fn new(config: &Config) -> Self {
+impl Default for ListenSettings {
+    fn default() -> Self {
         Self {
-            sessions: SessionSettings::with_limits(&config.limits),
+            sessions: SessionSettings::default(),
             ids: Arc::new(RandomIds),
             revisions: Revisions::default(),
             stateless_legacy: false,
@@ -66,6 +65,13 @@ impl ListenSettings {
             retry: Duration::from_secs(1),
             max_links: 20_000,
         }
+    }
+}
+
+impl ListenSettings {
+    /// The defaults, with the limits of `config`.
+    pub fn new(config: &Config) -> Self {
+        Self { sessions: SessionSettings::with_limits(&config.limits), ..Self::default() }
     }
 
     /// Those of a runtime: the ones that its builder was given with `share`, else the defaults.

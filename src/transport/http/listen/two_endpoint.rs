@@ -11,6 +11,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 
 use super::super::body::Body;
+use super::super::names::ENVELOPE;
 use super::events::{Events, Feed};
 use super::fault::Fault;
 use super::post::{accepted_response, id_of};
@@ -113,7 +114,7 @@ pub(super) async fn post(
     let channel = channel.ok_or_else(|| {
         Fault::from(Refused { reason: Reason::UnknownSession, message: "no stream of this name is open".into() })
     })?;
-    let text = body::read(sent, site.settings.sessions.max_message_size).await?;
+    let text = body::read(sent, site.settings.sessions.max_message_size.saturating_add(ENVELOPE)).await?;
     let packet = Packet::parse(&text)?;
     let id = id_of(&packet).cloned();
     take(site, &channel, packet, who).await.map_err(|fault| fault.to(id.as_ref()))?;

@@ -278,7 +278,7 @@ async fn attempt(asked: &Asked, body: &Bytes) -> Result<Attempt> {
     if exchange.response.status() == StatusCode::OK {
         return opened(asked, exchange).await.map(Attempt::Opened);
     }
-    let whole = read_whole(exchange, client.endpoint.max_message(), asked.deadline).await?;
+    let whole = read_whole(exchange, client.endpoint.max_text(), asked.deadline).await?;
     if asked.version.is_none() && whole.status == StatusCode::NOT_FOUND && client.session.has_id() {
         client.session.end();
         return Err(lost());
@@ -299,7 +299,7 @@ async fn attempt(asked: &Asked, body: &Bytes) -> Result<Attempt> {
 /// What a response to our own request opens.
 async fn opened(asked: &Asked, exchange: Exchange) -> Result<Opened> {
     let client = &asked.client;
-    let limit = client.endpoint.max_message();
+    let limit = client.endpoint.max_text();
     let id = exchange.response.headers().get(header::SESSION_ID).cloned();
     let opens_session = asked.version.is_none() && asked.method.as_str() == ids::INITIALIZE;
     let kind = media_type(&exchange);
@@ -381,7 +381,7 @@ async fn come_back(asked: Arc<Asked>, last_id: Bytes, delay: Duration) -> Result
             Err(error) => return Err(gone(error)),
         };
         if resumed.response.status() == StatusCode::OK && is_event_stream(&resumed) {
-            return Ok(Opened::Stream(EventStream::new(resumed, client.endpoint.max_message())));
+            return Ok(Opened::Stream(EventStream::new(resumed, client.endpoint.max_text())));
         }
         let status = resumed.response.status();
         return Err(gone(Error::protocol(format!("the server answered {status} when its stream was to be resumed"))));
@@ -423,7 +423,7 @@ async fn list_tools(asked: &Asked, version: &str, params: Bytes) -> Result<Optio
     let request = Packet::Request { id: flight.id(), method: Subject::from_static("tools/list"), message };
     let exchange = client.endpoint.post(headers, request.to_bytes(), Carriage::Shared, asked.deadline).await?;
     if exchange.response.status() != StatusCode::OK {
-        let whole = read_whole(exchange, client.endpoint.max_message(), asked.deadline).await?;
+        let whole = read_whole(exchange, client.endpoint.max_text(), asked.deadline).await?;
         return Err(whole.into_error());
     }
     let mut result = match opened(asked, exchange).await? {

@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::super::CONNECTION;
@@ -26,6 +27,9 @@ use crate::target::TransportId;
 
 /// The notification after which a server may send what nobody asked for.
 const INITIALIZED: &str = "notifications/initialized";
+
+/// How long the end of the handshake waits for the session's stream. Some servers send its head with its first event only.
+const PUSH_WITHIN: Duration = Duration::from_millis(300);
 
 pub(super) struct StreamableConnection {
     client: Arc<Client>,
@@ -47,10 +51,15 @@ impl StreamableConnection {
         Instant::now().checked_add(self.client.endpoint.config().limits.request_timeout)
     }
 
-    fn start_push(&self) {
+    /// Opens the session's own stream. Resolves when the server has answered, or will not soon.
+    fn start_push(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (settle, settled) = oneshot::channel();
         let mut push = self.push.lock().unwrap_or_else(PoisonError::into_inner);
         if push.is_none() {
-            *push = Some(tokio::spawn(push::listen(Arc::downgrade(&self.client))).abort_handle());
+            *push = Some(tokio::spawn(push::listen(Arc::downgrade(&self.client), settle)).abort_handle());
+        }
+        async move {
+            let _ = tokio::time::timeout(PUSH_WITHIN, settled).await;
         }
     }
 
@@ -87,7 +96,7 @@ impl Connection for StreamableConnection {
         let stream = Call::open(&self.client, request, deadline)?;
         let client = self.client.clone();
         let forward = Box::new(move |inbound| client.receive_later(inbound));
-        let terms = Terms { deadline, max_item: usize::MAX, forward: Some(forward) };
+        let terms = Terms { deadline, max_item: self.client.endpoint.max_message(), forward: Some(forward) };
         Ok(self.open.admit(Beginning::Open(stream), terms)?.stream())
     }
 
@@ -96,7 +105,8 @@ impl Connection for StreamableConnection {
         self.open.check_open()?;
         self.client.notify(subject, message).await?;
         if subject.as_str() == INITIALIZED && self.client.session.is_open() {
-            self.start_push();
+            // A question that the next request causes may come by this stream, and is lost if it is not open.
+            self.start_push().await;
         }
         Ok(())
     }

@@ -52,7 +52,14 @@ pub(super) struct Flight {
     is_followed: bool,
     /// The server is to be told when the request is given up: legacy requests alone, and not the one that opens a session.
     may_tell: bool,
-    is_sent: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    Sent,
+    Landed,
 }
 
 impl Flight {
@@ -68,7 +75,8 @@ impl Flight {
             client.flights.map().insert(number, Followed { token, aside });
             receiver
         });
-        let flight = Self { client: client.clone(), number, is_followed: followed.is_some(), may_tell, is_sent: false };
+        let flight =
+            Self { client: client.clone(), number, is_followed: followed.is_some(), may_tell, state: State::Ready };
         (flight, followed)
     }
 
@@ -78,12 +86,14 @@ impl Flight {
 
     /// From now on the server may be at work on it.
     pub(super) fn sent(&mut self) {
-        self.is_sent = true;
+        if self.state == State::Ready {
+            self.state = State::Sent;
+        }
     }
 
     /// There is nothing left to give up.
     pub(super) fn land(&mut self) {
-        self.is_sent = false;
+        self.state = State::Landed;
     }
 }
 
@@ -92,7 +102,7 @@ impl Drop for Flight {
         if self.is_followed {
             self.client.flights.map().remove(&self.number);
         }
-        if self.is_sent && self.may_tell {
+        if self.state == State::Sent && self.may_tell {
             self.client.tell_aside(ids::CANCELLED, ids::cancel(&self.id(), "the caller gave up"));
         }
     }

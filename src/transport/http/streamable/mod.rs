@@ -60,11 +60,7 @@ impl Transport for StreamableHttp {
             Some(finding) => finding,
             None => self.find_out(&endpoint).await?,
         };
-        if finding.speaks == Speaks::TwoEndpoints {
-            let error = Error::unsupported("the server speaks the transport of 2024-11-05")
-                .with_hint("write sse+http://… to go there at once");
-            return Err(decorate(error, endpoint.place()));
-        }
+        check(&finding, &endpoint)?;
         Ok(Arc::new(StreamableConnection::new(endpoint, self.known.clone())))
     }
 
@@ -72,8 +68,20 @@ impl Transport for StreamableHttp {
         self.listens.listen(target).await
     }
 
-    async fn probe(&self, target: &Target) -> Result<String> {
+    async fn probe(&self, target: &Target) -> Result<Option<String>> {
         let endpoint = Endpoint::new(&self.links, target)?;
-        self.find_out(&endpoint).await.map(|finding| finding.to_string())
+        let finding = self.find_out(&endpoint).await?;
+        check(&finding, &endpoint)?;
+        Ok(Some(finding.to_string()))
     }
+}
+
+/// Whether the server is one of ours.
+fn check(finding: &Finding, endpoint: &Endpoint) -> Result<()> {
+    if finding.speaks != Speaks::TwoEndpoints {
+        return Ok(());
+    }
+    let error = Error::unsupported(format!("the server speaks the transport of 2024-11-05: {}", finding.because))
+        .with_hint("write sse+http://… to go there at once");
+    Err(decorate(error, endpoint.place()))
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::sync::oneshot;
 
 use super::super::event_stream::{Backoff, EventStream, is_event_stream};
 use super::client::{Client, packets};
@@ -16,7 +17,9 @@ use crate::proto::mcp::header;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Keeps the stream open as long as the session lasts, and as long as the server has one.
-pub(super) async fn listen(client: Weak<Client>) {
+/// `settled` is dropped when the server has answered for the first time.
+pub(super) async fn listen(client: Weak<Client>, settled: oneshot::Sender<()>) {
+    let mut settled = Some(settled);
     let mut backoff = Backoff::default();
     let mut last_id = None;
     loop {
@@ -24,6 +27,7 @@ pub(super) async fn listen(client: Weak<Client>) {
             Some(client) => open(&client, last_id.clone()).await,
             None => return,
         };
+        drop(settled.take());
         let mut retry = None;
         match opened {
             Ok(Some(mut stream)) => {
@@ -42,7 +46,9 @@ pub(super) async fn listen(client: Weak<Client>) {
 
 /// `None`: the server has no such stream, or the session is over.
 async fn open(client: &Arc<Client>, last_id: Option<bytes::Bytes>) -> Result<Option<EventStream>> {
-    client.session.check()?;
+    if client.session.check().is_err() {
+        return Ok(None);
+    }
     let mut headers = headers::legacy(&client.session);
     if let Some(last_id) = last_id.and_then(|id| HeaderValue::from_maybe_shared(id).ok()) {
         headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), last_id);
@@ -50,7 +56,7 @@ async fn open(client: &Arc<Client>, last_id: Option<bytes::Bytes>) -> Result<Opt
     let exchange = client.endpoint.get(headers, Instant::now() + HEAD_WITHIN).await?;
     let status = exchange.response.status();
     if status == StatusCode::OK && is_event_stream(&exchange) {
-        return Ok(Some(EventStream::new(exchange, client.endpoint.max_message())));
+        return Ok(Some(EventStream::new(exchange, client.endpoint.max_text())));
     }
     if status == StatusCode::NOT_FOUND && client.session.has_id() {
         client.session.end();

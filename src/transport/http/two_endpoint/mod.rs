@@ -27,7 +27,7 @@ use crate::target::Target;
 /// Bytes of a refusal that are read.
 const MAX_REFUSAL: usize = 64 << 10;
 
-/// Connects to MCP servers of 2024-11-05.
+/// Connects to MCP servers of 2024-11-05, and listens as one.
 pub struct TwoEndpointHttp {
     links: Arc<Links>,
     known: Arc<Known>,
@@ -59,10 +59,10 @@ impl Transport for TwoEndpointHttp {
         self.listens.listen(target).await
     }
 
-    async fn probe(&self, target: &Target) -> Result<String> {
+    async fn probe(&self, target: &Target) -> Result<Option<String>> {
         let endpoint = Endpoint::new(&self.links, target)?;
         let (_, post) = open(&endpoint).await.map_err(|error| decorate(error, endpoint.place()))?;
-        Ok(format!("HTTP with SSE of 2024-11-05, legacy era: its stream names {} to post to", post.url()))
+        Ok(Some(format!("HTTP with SSE of 2024-11-05, legacy era: its stream names {} to post to", post.url())))
     }
 }
 
@@ -77,7 +77,7 @@ async fn open(endpoint: &Endpoint) -> Result<(EventStream, Endpoint)> {
         let error = Error::protocol(format!("the server answers {:?}, no stream of events", media_type(&exchange)));
         return Err(error.with_hint("check the path; most servers of 2024-11-05 have theirs at /sse"));
     }
-    let mut stream = EventStream::new(exchange, endpoint.max_message());
+    let mut stream = EventStream::new(exchange, endpoint.max_text());
     let first = timeout_at(deadline.into(), stream.next()).await.map_err(|_| {
         Error::connect("the server's stream begins with nothing: no endpoint was named in time")
             .with_phase(Phase::Connect)

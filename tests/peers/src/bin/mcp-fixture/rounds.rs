@@ -4,8 +4,8 @@
 //! come with the next request. A legacy client is asked by requests of our own while its request waits.
 
 use rmcp::model::{
-    ClientCapabilities, ErrorCode, InputRequest, InputRequests, InputRequiredResult, InputResponses, JsonObject,
-    LoggingLevel, ProtocolVersion, RequestStateCodec, ServerRequest,
+    ClientCapabilities, ErrorCode, GetMeta, InputRequest, InputRequests, InputRequiredResult, InputResponses,
+    JsonObject, LoggingLevel, ProtocolVersion, RequestStateCodec, ServerRequest,
 };
 use rmcp::service::{RequestContext, ServiceError};
 use rmcp::{ErrorData, RoleServer};
@@ -19,6 +19,9 @@ use crate::{prompts, tools};
 const ROUNDS: usize = 8;
 /// No secret: what is tested is that a changed state is noticed, by whichever process of several the client comes back to.
 const KEY: &[u8] = b"the requestState of a test server, thirty-two bytes or more";
+
+/// The key of `_meta` under which the gateway takes the modern name of a legacy question.
+const NAME: &str = "biplane/inputKey";
 
 /// What is to be driven.
 pub(crate) enum Handler<'a> {
@@ -109,10 +112,7 @@ pub(crate) async fn drive(
             let sealed = sealed.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
             return Ok(Ending::InputRequired(InputRequiredResult::new(Some(questions), sealed)));
         }
-        call.answers = InputResponses::new();
-        for (name, question) in questions {
-            call.answers.insert(name, ask(question, context).await?);
-        }
+        call.answers = ask_all(questions, context).await?;
         call.state = state;
     }
     Err(ErrorData::internal_error("the client's answers are of no use", None))
@@ -135,14 +135,31 @@ fn declared(questions: &InputRequests, capabilities: &ClientCapabilities) -> Res
     Ok(())
 }
 
-/// Asks a legacy client. Old servers ask whatever the client declared, and so does this one.
-async fn ask(question: InputRequest, context: &RequestContext<RoleServer>) -> Result<Value, ErrorData> {
-    let request = match question {
+/// Asks a legacy client everything at once.
+async fn ask_all(questions: InputRequests, context: &RequestContext<RoleServer>) -> Result<InputResponses, ErrorData> {
+    let mut asking = tokio::task::JoinSet::new();
+    for (name, question) in questions {
+        let context = context.clone();
+        asking.spawn(async move { ask(&name, question, &context).await.map(|answer| (name, answer)) });
+    }
+    let mut answers = InputResponses::new();
+    while let Some(answer) = asking.join_next().await {
+        let (name, answer) = answer.map_err(|error| ErrorData::internal_error(error.to_string(), None))??;
+        answers.insert(name, answer);
+    }
+    Ok(answers)
+}
+
+/// Asks a legacy client. Old servers ask whatever the client declared, and so does this one. The name, of which the legacy
+/// era knows nothing, goes along in `_meta`, where the gateway's bridge looks for one.
+async fn ask(name: &str, question: InputRequest, context: &RequestContext<RoleServer>) -> Result<Value, ErrorData> {
+    let mut request = match question {
         InputRequest::CreateMessage(request) => ServerRequest::CreateMessageRequest(request),
         InputRequest::Elicitation(request) => ServerRequest::ElicitRequest(request),
         InputRequest::ListRoots(request) => ServerRequest::ListRootsRequest(request),
         other => return Err(ErrorData::internal_error(format!("no way to ask {other:?}"), None)),
     };
+    request.get_meta_mut().0.insert(NAME.to_owned(), name.into());
     match context.peer.send_request(request).await {
         Ok(answer) => serde_json::to_value(answer).map_err(|error| ErrorData::internal_error(error.to_string(), None)),
         Err(ServiceError::McpError(error)) => Err(error),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An MCP server over any transport that listens: sessions come as connections, requests as inbound messages.
+//! A small MCP server, of the revisions with sessions, over any transport that listens: sessions come as connections,
+//! requests as inbound messages.
 //!
 //! ```text
 //! cargo run --example mcp_server -- http://127.0.0.1:8080/mcp

@@ -8,5 +8,6 @@ mod legacy;
 mod limits;
 mod modern;
 mod resume;
+mod secure;
 mod two_endpoint;
 mod world;

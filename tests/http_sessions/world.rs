@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use biplane::io::admission::{Admission, Gate};
+use biplane::runtime::Builder;
 use biplane::transport::http::ListenSettings;
 use biplane::{Biplane, Connection, Inbound, Listener, PeerError, Request, ResponseSender, Subject};
 use tokio::sync::mpsc;
@@ -39,11 +40,20 @@ impl World {
     }
 
     pub(crate) async fn at(url: &str, change: impl FnOnce(&mut ListenSettings), admission: Admission) -> Self {
+        Self::on(Biplane::builder(), url, change, admission).await
+    }
+
+    pub(crate) async fn on(
+        runtime: Builder,
+        url: &str,
+        change: impl FnOnce(&mut ListenSettings),
+        admission: Admission,
+    ) -> Self {
         let config = Biplane::builder().build().unwrap().config().clone();
         let mut settings = ListenSettings::new(&config);
         change(&mut settings);
         let gate = Arc::new(Gate::new(admission));
-        let biplane = Biplane::builder().share(Arc::new(settings)).share(gate.clone()).build().unwrap();
+        let biplane = runtime.share(Arc::new(settings)).share(gate.clone()).build().unwrap();
         let listener: Arc<dyn Listener> = biplane.listen(url).await.unwrap().into();
         let local = listener.local_address().address;
         let authority = local.split("://").nth(1).unwrap().split('/').next().unwrap();

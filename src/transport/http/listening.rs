@@ -303,7 +303,9 @@ where
         return Ok(None);
     }
     let parts = link.into_parts();
-    Ok(Some(Left { io: parts.io.into_inner().into_inner(), ahead: parts.read_buf, lasting }))
+    // A copy: the few bytes there are, or none, would hold on to the whole buffer that they came in.
+    let ahead = Bytes::copy_from_slice(&parts.read_buf);
+    Ok(Some(Left { io: parts.io.into_inner().into_inner(), ahead, lasting }))
 }
 
 async fn serve_http2<S>(

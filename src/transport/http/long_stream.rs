@@ -50,7 +50,7 @@ pub(super) async fn write<S>(stream: &mut S, mut events: Box<Events>, ahead: Byt
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut ahead = BytesMut::from(ahead);
+    let mut ahead = BytesMut::from(&ahead[..]);
     let mut out = Bytes::new();
     let mut over = false;
     let ended = poll_fn(|cx| {

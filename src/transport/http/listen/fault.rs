@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::super::body::Body;
 use crate::error::{Error, ErrorKind, PeerError, Retry};
@@ -18,13 +18,16 @@ const HEADER_MISMATCH: i64 = -32020;
 /// A revision of the protocol that is not served here.
 const UNSUPPORTED_VERSION: i64 = -32022;
 
-/// Why a request is not served.
+/// Why a request is not served. One pointer wide: nearly every call here may end in one, and nearly none does.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct Fault(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
     status: StatusCode,
     error: PeerError,
     id: Option<Id>,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    header: Option<(HeaderName, HeaderValue)>,
     /// What is left of the body is not worth reading.
     hang_up: bool,
 }
@@ -32,8 +35,7 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault that JSON-RPC has no word of its own for.
     pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        let error = PeerError::new(INVALID_REQUEST, message.into());
-        Self { status, error, id: None, header: None, hang_up: false }
+        Self::with_error(status, PeerError::new(INVALID_REQUEST, message.into()))
     }
 
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
@@ -48,43 +50,52 @@ impl Fault {
 
     /// A header says something else than the body, or does not say what it must.
     pub(super) fn mismatch(message: String) -> Self {
-        Self { error: PeerError::new(HEADER_MISMATCH, format!("Header mismatch: {message}")), ..Self::bad("") }
+        let error = PeerError::new(HEADER_MISMATCH, format!("Header mismatch: {message}"));
+        Self::with_error(StatusCode::BAD_REQUEST, error)
     }
 
     pub(super) fn params(message: &'static str) -> Self {
-        Self { error: PeerError::new(INVALID_PARAMS, message), ..Self::bad("") }
+        Self::with_error(StatusCode::BAD_REQUEST, PeerError::new(INVALID_PARAMS, message))
     }
 
     /// A revision that is not served, with those that are.
     pub(super) fn unsupported(requested: &str, supported: &[String]) -> Self {
         let data = serde_json::json!({ "supported": supported, "requested": requested });
         let error = PeerError::new(UNSUPPORTED_VERSION, "Unsupported protocol version").with_data(data.to_string());
-        Self { error, ..Self::bad("") }
+        Self::with_error(StatusCode::BAD_REQUEST, error)
+    }
+
+    fn with_error(status: StatusCode, error: PeerError) -> Self {
+        Self(Box::new(Told { status, error, id: None, header: None, hang_up: false }))
     }
 
     /// The request that it answers.
-    pub(super) fn to(self, id: Option<&Id>) -> Self {
-        Self { id: id.cloned().or(self.id), ..self }
+    pub(super) fn to(mut self, id: Option<&Id>) -> Self {
+        self.0.id = id.cloned().or(self.0.id);
+        self
     }
 
-    fn with(self, name: http::HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.header = Some((name, value));
+        self
     }
 
     /// The link ends with this response.
-    pub(super) fn hanging_up(self) -> Self {
-        Self { hang_up: true, ..self }
+    pub(super) fn hanging_up(mut self) -> Self {
+        self.0.hang_up = true;
+        self
     }
 
     /// The response.
     pub(super) fn into_response(self, version: Version) -> Response<Body> {
-        let packet = Packet::Response { id: self.id.unwrap_or(Id::NULL), outcome: Err(self.error) };
-        let mut response = json(self.status, packet.to_bytes());
+        let Told { status, error, id, header, hang_up } = *self.0;
+        let packet = Packet::Response { id: id.unwrap_or(Id::NULL), outcome: Err(error) };
+        let mut response = json(status, packet.to_bytes());
         let headers = response.headers_mut();
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = header {
             headers.insert(name, value);
         }
-        if self.hang_up && version < Version::HTTP_2 {
+        if hang_up && version < Version::HTTP_2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -114,29 +125,24 @@ impl From<Denial> for Fault {
 
 impl From<BadPacket> for Fault {
     fn from(bad: BadPacket) -> Self {
-        Self { error: PeerError::new(bad.code, bad.message), id: bad.id, ..Self::bad("") }
+        Self::with_error(StatusCode::BAD_REQUEST, PeerError::new(bad.code, bad.message)).to(bad.id.as_ref())
     }
 }
 
 impl From<Refused> for Fault {
     fn from(refused: Refused) -> Self {
-        let (status, later) = match refused.reason {
-            Reason::UnknownSession => (StatusCode::NOT_FOUND, false),
-            Reason::TooManySessions | Reason::Closed => (StatusCode::SERVICE_UNAVAILABLE, true),
-            Reason::Busy => (StatusCode::TOO_MANY_REQUESTS, true),
-            Reason::Misplaced => (StatusCode::BAD_REQUEST, false),
+        let Refused { reason, message } = refused;
+        let (status, own) = match reason {
+            Reason::UnknownSession => (StatusCode::NOT_FOUND, None),
+            Reason::Misplaced => (StatusCode::BAD_REQUEST, None),
+            Reason::Busy => (StatusCode::TOO_MANY_REQUESTS, Some(ErrorKind::Overloaded)),
+            Reason::TooManySessions => (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorKind::Overloaded)),
+            Reason::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorKind::Closed)),
         };
-        let error = match refused.reason {
-            Reason::Closed => Error::closed(refused.message.clone()),
-            Reason::Busy | Reason::TooManySessions => Error::overloaded(refused.message.clone()),
-            Reason::UnknownSession | Reason::Misplaced => Error::protocol(refused.message.clone()),
-        };
-        let mut fault = Self::new(status, refused.message);
+        let Some(kind) = own else { return Self::new(status, message) };
         // Our own callers know our own codes, and go elsewhere.
-        if later {
-            fault.error = PeerError { message: fault.error.message, ..error.with_retry(Retry::Safe).into() };
-        }
-        if later { fault.with(RETRY_AFTER, HeaderValue::from_static("1")) } else { fault }
+        let error = Error::new(kind, message).with_retry(Retry::Safe);
+        Self::with_error(status, error.into()).with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
 

@@ -32,10 +32,7 @@ pub(super) async fn post(
     let text = body::read(sent, site.settings.sessions.max_message_size.saturating_add(ENVELOPE)).await?;
     match Packet::parse(&text) {
         Ok(packet) => {
-            let id = match &packet {
-                Packet::Request { id, .. } => Some(id.clone()),
-                _ => None,
-            };
+            let id = id_of(&packet).cloned();
             take(site, &head.headers, packet, who).await.map_err(|fault| fault.to(id.as_ref()))
         }
         Err(bad) => match jsonrpc::batch(&text) {

@@ -49,12 +49,12 @@ async fn nonsense_and_excess_end_the_request_alone() {
         let (kind, _, text) = fails(move |_| act.clone()).await;
         assert_eq!(kind, ErrorKind::Protocol, "{shown}: {text}");
     }
-    let long = "x".repeat(2000);
+    let long = "x".repeat(20_000);
     for act in [Act::whole(200, "application/json", &format!("\"{long}\"")), Act::events(&["data: ", &long, "\n\n"])] {
         assert_eq!(fails(move |_| act.clone()).await.0, ErrorKind::TooLarge);
     }
     // Lines without an end.
-    let endless = vec!["data: x\n"; 2000];
+    let endless = vec!["data: x\n"; 20_000];
     assert_eq!(fails(move |_| Act::events(&endless).hang()).await.0, ErrorKind::TooLarge);
     let (kind, retry, _) =
         fails(|_| Act::whole(200, "application/json", "{}").cut().with("content-length", "99")).await;

@@ -12,12 +12,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::answer::{Answer, Posted};
 use super::connection::SessionConnection;
 use super::event::EventId;
+use super::handshake;
 use super::ids::SessionIds;
 use super::refused::{Reason, Refused};
 use super::session::Session;
 use super::settings::SessionSettings;
 use super::stateless::{Stateless, StatelessConnection};
-use super::{handshake, upkeep};
+use super::upkeep::Upkeep;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::io::Principal;
 use crate::message::{Message, SessionId, Subject};
@@ -38,6 +39,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct Sessions {
     host: Arc<Host>,
     accepted: tokio::sync::Mutex<mpsc::Receiver<Arc<dyn Connection>>>,
+    _upkeep: Upkeep,
 }
 
 pub(super) struct Host {
@@ -65,8 +67,8 @@ impl Sessions {
         let _ = accept.try_send(Arc::new(StatelessConnection(stateless.clone())));
         let table = Table { sessions: HashMap::new(), accept: Some(accept), ended: VecDeque::new() };
         let host = Arc::new(Host { settings, ids, info, stateless, table: Mutex::new(table) });
-        tokio::spawn(upkeep::keep(Arc::downgrade(&host)));
-        Self { host, accepted: tokio::sync::Mutex::new(accepted) }
+        let upkeep = Upkeep::start(Arc::downgrade(&host));
+        Self { host, accepted: tokio::sync::Mutex::new(accepted), _upkeep: upkeep }
     }
 
     /// The next connection: first the one without a session, then one per session. `None` once the host is closed.

@@ -4,12 +4,28 @@
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::host::Host;
 
-/// Looks at all sessions now and then, as long as their host lives.
-pub(super) async fn keep(host: Weak<Host>) {
+/// The task that does. It ends with this.
+pub(super) struct Upkeep(AbortHandle);
+
+impl Upkeep {
+    /// Looks at all sessions of `host` now and then.
+    pub(super) fn start(host: Weak<Host>) -> Self {
+        Self(tokio::spawn(keep(host)).abort_handle())
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn keep(host: Weak<Host>) {
     loop {
         let Some(held) = host.upgrade() else { return };
         let pause = (held.settings.idle_ttl.min(held.settings.resume_window) / 4)

@@ -20,7 +20,7 @@ use super::flight::Flight;
 use super::session::lost;
 use super::{headers, tools};
 use crate::connection::Inbound;
-use crate::error::{Error, PeerError, Phase, Result, Retry};
+use crate::error::{Error, ErrorKind, PeerError, Phase, Result, Retry};
 use crate::message::{Message, Request, RequestContext, Subject};
 use crate::proto::json;
 use crate::proto::jsonrpc::{Packet, ids};
@@ -128,7 +128,9 @@ impl Call {
             };
             if let Err(error) = self.take(step) {
                 self.stage = Stage::Over;
-                self.flight.land();
+                if !may_go_on(&error) {
+                    self.flight.land();
+                }
                 return Some((Err(decorate(error, self.asked.client.endpoint.place())), self));
             }
             if matches!(self.stage, Stage::Over) && self.ready.is_empty() {
@@ -197,6 +199,12 @@ impl Call {
         self.stage = Stage::Opening(Box::pin(come_back(self.asked.clone(), last_id, delay)));
         Ok(())
     }
+}
+
+/// Whether the server may still be at work on a request that failed so.
+fn may_go_on(error: &Error) -> bool {
+    let is_given_up = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed | ErrorKind::TooLarge);
+    is_given_up && error.retry() != Retry::Safe
 }
 
 enum Step {

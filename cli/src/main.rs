@@ -33,7 +33,7 @@ mod ui;
 /// A gateway allocates small buffers on one thread and frees them on another all day, for as long as it runs: this one is
 /// made for that, and gives the memory of sessions that are over back.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Services and calls over any pair of a request plane and a response plane.
 ///

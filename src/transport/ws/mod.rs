@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::capability::TransportCapabilities;
 use crate::config::Config;

@@ -154,6 +154,12 @@ impl From<Error> for Fault {
             ErrorKind::Timeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, error.to_string()).hanging_up()
+        let fault = Self::new(status, error.to_string());
+        // A body that broke off is nothing that its sender said: if that is one of our callers, he learns what it was.
+        let fault = match error.kind() {
+            ErrorKind::Closed => Self { error: PeerError::from(&error), ..fault },
+            _ => fault,
+        };
+        fault.hanging_up()
     }
 }

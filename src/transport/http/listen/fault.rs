@@ -154,11 +154,10 @@ impl From<Error> for Fault {
             ErrorKind::Timeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         };
-        let fault = Self::new(status, error.to_string());
-        // A body that broke off is nothing that its sender said: if that is one of our callers, he learns what it was.
+        // A body that broke off is nothing that its sender said: if that is one of our callers, it learns what it was.
         let fault = match error.kind() {
-            ErrorKind::Closed => Self { error: PeerError::from(&error), ..fault },
-            _ => fault,
+            ErrorKind::Closed => Self::with_error(status, PeerError::from(&error)),
+            _ => Self::new(status, error.to_string()),
         };
         fault.hanging_up()
     }

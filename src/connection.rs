@@ -107,7 +107,8 @@ pub enum Inbound {
 /// Makes connections of one transport.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Dials. Returns `Unsupported` before any I/O if the target is none of this transport's.
+    /// Dials. Returns `Unsupported` if the target is none of this transport's: before any I/O where that can be told from
+    /// the target, else before anything was asked of the peer but what it is.
     ///
     /// Cancel-safe: dropping the future leaves neither link nor task behind.
     async fn connect(&self, target: &Target) -> Result<Arc<dyn Connection>>;

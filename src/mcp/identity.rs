@@ -12,6 +12,7 @@ use crate::error::{Error, PeerError, Result};
 /// What the server is answered: a result, or an error.
 pub type Reply = Result<Value, PeerError>;
 
+type Hearing = Arc<dyn Fn(&str, &Value) + Send + Sync>;
 type Answers = Arc<dyn Fn(&str, &Value) -> Reply + Send + Sync>;
 
 /// Who a client is: its name, what it can do, and what it says when a server asks.
@@ -20,7 +21,7 @@ pub struct Identity {
     info: Value,
     capabilities: Value,
     answers: Answers,
-    told: Arc<dyn Fn(&str, &Value) + Send + Sync>,
+    told: Hearing,
 }
 
 impl Identity {

@@ -157,7 +157,7 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
-            Self::Declined(said) => write!(f, "declined before any I/O: {said}"),
+            Self::Declined(said) => write!(f, "declined: {said}"),
             Self::Outranked { by, rank: Rank::Configured } => write!(f, "could, but {by} is configured"),
             Self::Outranked { by, rank: Rank::ConfiguredEarlier } => {
                 write!(f, "could, but {by} is configured before it")

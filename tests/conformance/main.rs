@@ -49,14 +49,16 @@ fn main() -> ExitCode {
 fn over_json_rpc(secure: &secure::Files) -> Vec<Box<dyn Harness>> {
     let ws =
         || RegisteredHarness::connection(ws::CONNECTION).json_rpc(None).prepared(secure::admit_the_proxy).over_tcp();
+    let modern = || mcp(http::HTTP_CONNECTION).json_rpc(Some(MODERN)).claiming(UNASKED_NOTHING);
     let lines = || RegisteredHarness::connection(lines::CONNECTION).json_rpc(None);
     vec![
         Box::new(ws()),
         Box::new(secure.common(ws()).named("wss").listen("wss://127.0.0.1:0/mcp")),
         Box::new(lines().named("lines+tcp").over_tcp()),
-        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(Some(MODERN)).claiming(UNASKED_NOTHING).named("http+modern")),
-        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(None).initialized().named("http+legacy")),
-        Box::new(mcp(http::SSE_CONNECTION).json_rpc(None).initialized().named("sse")),
+        Box::new(modern().named("http+modern").over_tcp()),
+        Box::new(secure.common(modern()).named("https+modern").listen("https://127.0.0.1:0/mcp")),
+        Box::new(mcp(http::HTTP_CONNECTION).json_rpc(None).initialized().named("http+legacy").over_tcp()),
+        Box::new(mcp(http::SSE_CONNECTION).json_rpc(None).initialized().named("sse").over_tcp()),
         #[cfg(unix)]
         Box::new(lines().named("lines+unix").listen_with(stdio::fresh_socket)),
         #[cfg(unix)]
@@ -73,7 +75,8 @@ const UNASKED_NOTHING: TransportCapabilities =
     TransportCapabilities { server_push: false, ..http::HTTP_CONNECTION.capabilities };
 
 fn mcp(registration: TransportRegistration) -> RegisteredHarness {
-    RegisteredHarness::connection(registration).listen("http://127.0.0.1:0/mcp")
+    let harness = RegisteredHarness::connection(registration).listen("http://127.0.0.1:0/mcp");
+    harness.prepared(secure::admit_the_proxy)
 }
 
 fn uds(plane: PlaneType) -> TransportRegistration {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod events;
+mod library;
 mod modern;
 mod probe;
 mod refusals;

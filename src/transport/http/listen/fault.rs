@@ -154,6 +154,11 @@ impl From<Error> for Fault {
             ErrorKind::Timeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, error.to_string()).hanging_up()
+        // A body that broke off is nothing that its sender said: if that is one of our callers, it learns what it was.
+        let fault = match error.kind() {
+            ErrorKind::Closed => Self::with_error(status, PeerError::from(&error)),
+            _ => Self::new(status, error.to_string()),
+        };
+        fault.hanging_up()
     }
 }

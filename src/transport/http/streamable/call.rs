@@ -62,15 +62,15 @@ type Opening = Pin<Box<dyn Future<Output = Result<Opened>> + Send>>;
 
 enum Stage {
     Opening(Opening),
-    Reading(EventStream),
+    Reading(Box<EventStream>),
     /// The answer is there; the rest of its HTTP message is read, so that the link is of use again.
-    Answered(Option<EventStream>),
+    Answered(Option<Box<EventStream>>),
     Over,
 }
 
 enum Opened {
     Answer(Result<Message, PeerError>),
-    Stream(EventStream),
+    Stream(Box<EventStream>),
 }
 
 impl Call {
@@ -174,7 +174,7 @@ impl Call {
         Ok(())
     }
 
-    fn answered(&mut self, outcome: Result<Message, PeerError>, stream: Option<EventStream>) -> Result<()> {
+    fn answered(&mut self, outcome: Result<Message, PeerError>, stream: Option<Box<EventStream>>) -> Result<()> {
         self.flight.land();
         // What came for the request before its answer goes before it.
         while let Some(Ok(inbound)) = self.aside.as_mut().map(mpsc::Receiver::try_recv) {
@@ -312,7 +312,7 @@ async fn opened(asked: &Asked, exchange: Exchange) -> Result<Opened> {
     let opens_session = asked.version.is_none() && asked.method.as_str() == ids::INITIALIZE;
     let kind = media_type(&exchange);
     if is_event_stream(&exchange) {
-        let stream = EventStream::new(exchange, limit);
+        let stream = Box::new(EventStream::new(exchange, limit));
         return if opens_session { opened_session(asked, id, stream).await } else { Ok(Opened::Stream(stream)) };
     }
     if kind != "application/json" {
@@ -340,7 +340,7 @@ async fn opened(asked: &Asked, exchange: Exchange) -> Result<Opened> {
 }
 
 /// The session begins before anybody sees the answer: what is sent next belongs to it.
-async fn opened_session(asked: &Asked, id: Option<HeaderValue>, mut stream: EventStream) -> Result<Opened> {
+async fn opened_session(asked: &Asked, id: Option<HeaderValue>, mut stream: Box<EventStream>) -> Result<Opened> {
     let client = &asked.client;
     while let Some(event) = stream.next().await.map_err(|error| error.with_phase(Phase::Respond))? {
         if event.data.is_empty() || !(event.kind.is_empty() || event.kind == "message") {
@@ -389,7 +389,7 @@ async fn come_back(asked: Arc<Asked>, last_id: Bytes, delay: Duration) -> Result
             Err(error) => return Err(gone(error)),
         };
         if resumed.response.status() == StatusCode::OK && is_event_stream(&resumed) {
-            return Ok(Opened::Stream(EventStream::new(resumed, client.endpoint.max_text())));
+            return Ok(Opened::Stream(Box::new(EventStream::new(resumed, client.endpoint.max_text()))));
         }
         let status = resumed.response.status();
         return Err(gone(Error::protocol(format!("the server answered {status} when its stream was to be resumed"))));

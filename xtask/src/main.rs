@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench`.
 
 mod audit;
 mod conformance;
 mod docs;
+mod measure;
 mod peers;
 mod process;
 mod steps;
@@ -25,6 +26,9 @@ usage: cargo xtask <chore>
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
+  gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
+  gateway-bench [--rounds N] [--alone]
+                   tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
         ["test", "--quick"] => suite::run(true),
         ["audit"] => audit::run(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
+        ["gateway-memory", words @ ..] => measure::memory(words),
+        ["gateway-bench", words @ ..] => measure::bench(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

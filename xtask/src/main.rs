@@ -23,6 +23,7 @@ usage: cargo xtask <chore>
                    --quick: only format, lints and tests
   audit            licences, bans and sources of the dependencies, by cargo-deny
   docs [--check]   writes docs/configuration.md; --check: says whether it is up to date
+  peers            installs the clients, servers and suites of the gateway's tests into target/peers
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run(false),
         ["test", "--quick"] => suite::run(true),
         ["audit"] => audit::run(),
+        ["peers"] => peers::ensure(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),

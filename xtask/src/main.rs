@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench`.
 
 mod audit;
 mod conformance;
 mod docs;
+mod measure;
 mod peers;
 mod process;
 mod steps;
@@ -22,9 +23,13 @@ usage: cargo xtask <chore>
                    --quick: only format, lints and tests
   audit            licences, bans and sources of the dependencies, by cargo-deny
   docs [--check]   writes docs/configuration.md; --check: says whether it is up to date
+  peers            installs the clients, servers and suites of the gateway's tests into target/peers
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
+  gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
+  gateway-bench [--rounds N] [--alone]
+                   tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -35,7 +40,10 @@ fn main() -> ExitCode {
         ["test"] => suite::run(false),
         ["test", "--quick"] => suite::run(true),
         ["audit"] => audit::run(),
+        ["peers"] => peers::ensure(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
+        ["gateway-memory", words @ ..] => measure::memory(words),
+        ["gateway-bench", words @ ..] => measure::bench(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

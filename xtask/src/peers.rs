@@ -74,13 +74,20 @@ pub(crate) fn bridge() -> Outcome<PathBuf> {
     let program = to.join("bin").join(name);
     if !program.exists() {
         println!("  installing {name} {version}: minutes, once");
-        let mut install = cargo(&["install", "--locked", "--version", version, name, "--root"]);
+        let mut install =
+            cargo(&["install", "--locked", "--no-default-features", "--version", version, name, "--root"]);
         install.arg(&to);
         // Its own `target` would go with the temporary folder, and with it the work of an install that was cut short.
         install.env("CARGO_TARGET_DIR", folder().join("build-bridge"));
         run(install)?;
     }
     Ok(program)
+}
+
+/// Our own program, optimised as it is shipped.
+pub(crate) fn program() -> Outcome<PathBuf> {
+    run(cargo(&["build", "--quiet", "--release", "--package", "biplane-cli", "--bin", "biplane"]))?;
+    Ok(root().join("target").join("release").join("biplane"))
 }
 
 /// Everything that the tests use. The tests themselves say what they lack.

@@ -9,7 +9,7 @@ pub(crate) struct Gateway {
     pub(crate) port: u16,
     pub(crate) process: Running,
     /// Its store ends with it.
-    _world: World,
+    world: World,
 }
 
 impl Gateway {
@@ -34,7 +34,12 @@ impl Gateway {
         let words = ["gateway", "--listen", &url, "--upstream", upstream];
         let process = world.start_with(&[&words, arguments].concat(), &[]);
         eventually("the gateway listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { port, process, _world: world }
+        Self { port, process, world }
+    }
+
+    /// The host that it is on: what is served there, it finds.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
     }
 
     /// The servers that it has started and that have not ended.

@@ -69,8 +69,14 @@ async fn answer(mut stream: biplane::ResponseStream, reply: ResponseSender) -> R
         match event {
             Some(Ok(Event::Item(item))) => reply.send(item).await?,
             Some(Ok(Event::Inbound(inbound))) => reply.send_inbound(inbound).await?,
-            Some(Err(error)) => return Ok(reply.fail(&error)),
-            None => return Ok(reply.close()),
+            Some(Err(error)) => {
+                reply.fail(&error);
+                return Ok(());
+            }
+            None => {
+                reply.close();
+                return Ok(());
+            }
         }
     }
 }

@@ -86,18 +86,21 @@ impl Certs {
 }
 
 /// Ended before any test ran.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn expired(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2001, 1, 1);
     params.not_after = date_time_ymd(2002, 1, 1);
 }
 
 /// Begins when no test runs any more.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn not_yet_valid(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2190, 1, 1);
     params.not_after = date_time_ymd(2191, 1, 1);
 }
 
 /// As `tls`, with TLS 1.2 permitted.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn with_tls12(tls: TlsConfig) -> TlsConfig {
     TlsConfig { min_version: TlsVersion::Tls12, ..tls }
 }

@@ -4,7 +4,7 @@
 
 use std::process::Stdio;
 
-use biplane::{Connection, Request, Subject};
+use biplane::{Request, Subject};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 

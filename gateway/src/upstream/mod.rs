@@ -56,13 +56,16 @@ pub struct Upstream {
     config: UpstreamConfig,
     known: watch::Sender<Knowledge>,
     /// One plain session for each principal.
-    tables: Mutex<HashMap<String, (Weak<Table>, Arc<Facts>)>>,
+    tables: Mutex<Tables>,
     /// A table without guests is kept for the next one.
     plain: Mutex<Option<Arc<Table>>>,
     leases: Arc<Leases>,
     /// How modern users see it.
     modern: watch::Sender<State>,
 }
+
+/// Plain sessions by principal, for as long as somebody sits there.
+type Tables = HashMap<String, (Weak<Table>, Arc<Facts>)>;
 
 /// What has been found out.
 #[derive(Clone)]
@@ -274,7 +277,7 @@ impl Upstream {
         ConnectionInfo::new("gateway", format!("{} ({:?})", self.name, self.config.url), biplane::io::messages::CLAIMS)
     }
 
-    fn tables(&self) -> MutexGuard<'_, HashMap<String, (Weak<Table>, Arc<Facts>)>> {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

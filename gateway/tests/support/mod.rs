@@ -116,7 +116,7 @@ async fn ask(connection: &Arc<dyn Connection>) -> Value {
 pub(crate) async fn gateway(biplane: &Biplane, upstreams: &[(&str, &str)]) -> (Running, String) {
     let mut gateway = Gateway::builder(biplane).listen(LOOPBACK);
     for (name, url) in upstreams {
-        gateway = gateway.upstream(*name, *url);
+        gateway = gateway.upstream(name, url);
     }
     let running = gateway.start().await.unwrap();
     let url = format!("lines+{}", running.listeners()[0].address);

@@ -6,16 +6,18 @@ use std::fs;
 use std::process::Command;
 
 use crate::steps::Steps;
-use crate::{Outcome, root, tools};
+use crate::{Outcome, conformance, peers, root, tools};
 
 /// Runs the steps; `quick` leaves out what takes long and seldom fails.
 pub(crate) fn run(quick: bool) -> Outcome {
     let steps = Steps::default()
         .call("tools", tools::ensure)
+        .call("peers", peers::ensure)
         .command("format", cargo(&["fmt", "--all", "--", "--check"]))
         .command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
         // One run tells of every failure, not only of those in the first binary that has one.
         .command("tests", cargo(&["test", "--workspace", "--all-features", "--tests", "--no-fail-fast"]))
+        .call("public MCP suites", || conformance::run(&[]))
         .command("doc tests", cargo(&["test", "--workspace", "--all-features", "--doc"]))
         .commands("examples", examples()?)
         .command("documents", documents())
@@ -25,7 +27,10 @@ pub(crate) fn run(quick: bool) -> Outcome {
         )
         .commands("features", features()?);
     let steps = if quick {
-        steps.skip(&["doc tests", "examples", "documents", "generated documents", "features"], "--quick")
+        steps.skip(
+            &["public MCP suites", "doc tests", "examples", "documents", "generated documents", "features"],
+            "--quick",
+        )
     } else {
         steps
     };
@@ -52,9 +57,14 @@ fn documents() -> Command {
     command
 }
 
-/// Each example of the library to its end. An example is a program that finishes by itself.
+/// Examples that wait for somebody, or want to know where a server is. They are built with the tests, which drive the same
+/// code.
+const WAITING: [&str; 3] = ["mcp_client", "mcp_conformance", "mcp_server"];
+
+/// Each other example of the library to its end.
 fn examples() -> Outcome<Vec<Command>> {
-    let names = names_in("examples", "rs")?;
+    let mut names = names_in("examples", "rs")?;
+    names.retain(|name| !WAITING.contains(&name.as_str()));
     Ok(names.iter().map(|name| cargo(&["run", "--quiet", "--all-features", "--example", name])).collect())
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The server: legacy MCP on standard input and output, with tools for everything that a server should not do.
+//! The server: MCP on standard input and output, of the legacy era unless asked for both, with tools for everything that a server should not do.
 
 use std::io::{BufRead, Write};
 use std::process::{Command, ExitCode};
@@ -15,11 +15,13 @@ struct Manners {
     mute: bool,
     /// Fills standard error as fast as it is read.
     floods: bool,
+    /// Speaks the modern era too.
+    dual: bool,
 }
 
 pub(crate) fn run(words: &[String]) -> ExitCode {
     let has = |word: &str| words.iter().any(|one| one == word);
-    let manners = Manners { mute: has("mute"), floods: has("floods") };
+    let manners = Manners { mute: has("mute"), floods: has("floods"), dual: has("dual") };
     if manners.floods {
         std::thread::spawn(flood);
     }
@@ -49,6 +51,13 @@ impl Server {
                 "protocolVersion": params["protocolVersion"],
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "mcp-child", "version": "1"},
+            })),
+            "server/discover" if self.manners.dual => Ok(json!({
+                "resultType": "complete",
+                "supportedVersions": ["2026-07-28", "2025-11-25"],
+                "capabilities": {"tools": {}},
+                "ttlMs": 0,
+                "cacheScope": "private",
             })),
             "ping" => Ok(json!({})),
             "tools/list" => {

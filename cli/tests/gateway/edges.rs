@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("edges::a_batch_is_refused", a_batch_is_refused),
     ("edges::a_megabyte_goes_both_ways", a_megabyte_goes_both_ways),
     ("edges::a_body_over_the_limit_is_too_large", a_body_over_the_limit_is_too_large),
+    ("edges::many_first_sessions_at_once_share_one_server", many_first_sessions_at_once),
     ("edges::sessions_may_use_the_same_id", sessions_may_use_the_same_id),
     ("edges::one_id_eight_times_at_once_never_gets_anothers_answer", one_id_eight_times_at_once),
     ("edges::modern_clients_may_use_the_same_id", modern_clients_may_use_the_same_id),
@@ -119,6 +120,17 @@ fn a_body_over_the_limit_is_too_large() {
     let announced = session.post("").header("Content-Length", "999999999999").send(gateway.port);
     assert_eq!(announced.status, 413);
     assert_eq!(session.echo(2, "still here"), Outcome::text("still here"));
+}
+
+/// Each of them finds no server for legacy sessions yet, because the one that is there was asked in the modern era.
+fn many_first_sessions_at_once() {
+    let gateway = Gateway::before("dual");
+    let port = gateway.port;
+    assert_eq!(modern_text(modern(port, &json!(1), "echo", &json!({"message": "hi"}))), "hi");
+    let open = || thread::spawn(move || Session::open(port).ask("pid"));
+    let sessions: Vec<_> = std::iter::repeat_with(open).take(32).collect();
+    let servers: HashSet<_> = sessions.into_iter().map(|session| session.join().expect("it opens")).collect();
+    assert_eq!(servers.len(), 1, "plain sessions share: {servers:?}");
 }
 
 fn sessions_may_use_the_same_id() {

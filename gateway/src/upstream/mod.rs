@@ -57,6 +57,8 @@ pub struct Upstream {
     known: watch::Sender<Knowledge>,
     /// One plain session for each principal.
     tables: Mutex<Tables>,
+    /// Held by whoever opens a session to share.
+    laying: tokio::sync::Mutex<()>,
     /// A table without guests is kept for the next one.
     plain: Mutex<Option<Arc<Table>>>,
     leases: Arc<Leases>,
@@ -94,6 +96,7 @@ impl Upstream {
             name: name.as_str().into(),
             known: watch::Sender::new(Knowledge::Nothing),
             tables: Mutex::default(),
+            laying: tokio::sync::Mutex::default(),
             plain: Mutex::default(),
             leases: Leases::new(config.max_children.unwrap_or(MAX_SESSIONS)),
             modern: watch::Sender::new(State::down(unknown)),
@@ -187,14 +190,17 @@ impl Upstream {
 
     async fn table(&self, client: &Client) -> Result<(Arc<Table>, Arc<Facts>)> {
         let there =
-            self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
-        Ok(match there {
-            Some(there) => there,
-            None => {
-                let view = self.session(&self.plain_client(client)).await?;
-                self.lay_table(&client.principal, view)
-            }
-        })
+            || self.tables().get(&client.principal).and_then(|(table, facts)| Some((table.upgrade()?, facts.clone())));
+        if let Some(there) = there() {
+            return Ok(there);
+        }
+        // Those who come together wait for one session, instead of each starting a server for the others to throw away.
+        let _alone = self.laying.lock().await;
+        if let Some(there) = there() {
+            return Ok(there);
+        }
+        let view = self.session(&self.plain_client(client)).await?;
+        Ok(self.lay_table(&client.principal, view))
     }
 
     /// What everyone who shares a session has said: nothing in particular.

@@ -32,7 +32,11 @@ impl Client {
             r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"mcp-load","version":"1"}}}}}}"#
         );
         let answer = link.ask(Method::POST, &KINDS, open.into()).await?;
-        let session = answer.session.ok_or(format!("initialize: {} without a session", answer.status))?;
+        let (status, body) = (answer.status, String::from_utf8_lossy(&answer.body));
+        if status != 200 || !body.contains("\"protocolVersion\"") {
+            return Err(format!("initialize: {status} {}", body.chars().take(300).collect::<String>()));
+        }
+        let session = answer.session.ok_or("initialize: no session")?;
         let mut client = Self { link, session: Some(session), name: String::new(), calls: 0 };
         let opened =
             client.ask(Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)).await?;

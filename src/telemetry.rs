@@ -25,12 +25,14 @@ use crate::plane::PlaneType;
 use crate::target::TransportId;
 
 mod exposition;
+mod figure;
 mod histogram;
 pub mod names;
 mod plane;
 mod pool;
 mod target;
 
+pub use self::figure::Figure;
 pub use self::histogram::BUCKETS;
 pub use self::plane::{InFlight, PlaneMetrics};
 pub use self::pool::{PoolFamily, PoolMetrics};
@@ -48,6 +50,7 @@ struct Inner {
     records_skipped: Counter,
     planes: Mutex<BTreeMap<PlaneKey, PlaneMetrics>>,
     pools: Mutex<BTreeMap<PoolKey, Arc<PoolSeries>>>,
+    others: Mutex<Vec<figure::Read>>,
 }
 
 type PlaneKey = (TransportId, PlaneType);
@@ -68,7 +71,13 @@ impl Default for Telemetry {
         }
         let records_skipped = counter(&recorder, &names::RECORDS_SKIPPED, &[]);
         gauge(&recorder, &names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
-        Self(Arc::new(Inner { recorder, records_skipped, planes: Mutex::default(), pools: Mutex::default() }))
+        Self(Arc::new(Inner {
+            recorder,
+            records_skipped,
+            planes: Mutex::default(),
+            pools: Mutex::default(),
+            others: Mutex::default(),
+        }))
     }
 }
 
@@ -123,6 +132,12 @@ impl Telemetry {
         self.0.records_skipped.increment(1);
     }
 
+    /// Shows what `read` gives whenever somebody asks for the page: for whoever keeps figures of its own. It is let go when
+    /// it gives `None`. It must not ask for the page itself.
+    pub fn show(&self, read: impl Fn() -> Option<Vec<Figure>> + Send + Sync + 'static) {
+        lock(&self.0.others).push(Box::new(read));
+    }
+
     /// Everything, in the Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
         let planes = lock(&self.0.planes).clone();
@@ -143,6 +158,9 @@ impl Telemetry {
         exposition::write_histograms(&mut text, &names::LATENCY, &latencies);
         exposition::write_histograms(&mut text, &names::TCP_POOL.acquisition, &tcp);
         exposition::write_histograms(&mut text, &names::TRANSPORT_POOL.acquisition, &transport);
+        let mut others = Vec::new();
+        lock(&self.0.others).retain(|read| read().map(|figures| others.extend(figures)).is_some());
+        figure::write(&mut text, others);
         text
     }
 }

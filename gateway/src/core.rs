@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all faces share: the servers behind, how they are merged, and how much may go on at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ pub(crate) struct Core {
     in_flight: Arc<AtomicUsize>,
     sessions: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    /// Requests of each era since the start: modern, legacy.
+    requests: [AtomicU64; 2],
+    errors: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -79,6 +82,8 @@ impl Core {
             in_flight: Arc::default(),
             sessions: Arc::default(),
             connections: Arc::default(),
+            requests: Default::default(),
+            errors: AtomicU64::new(0),
         })
     }
 
@@ -157,6 +162,29 @@ impl Core {
                 .with_retry(Retry::Safe));
         }
         Ok(counted)
+    }
+
+    /// A request of this era came.
+    pub(crate) fn count_request(&self, era: Era) {
+        let [modern, legacy] = &self.requests;
+        let counter = if era == Era::Modern { modern } else { legacy };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request ended with an error of a server or of ours.
+    pub(crate) fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests since the start, modern and legacy, and errors.
+    pub(crate) fn counts(&self) -> [u64; 3] {
+        let [modern, legacy] = &self.requests;
+        [modern, legacy, &self.errors].map(|counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Connections of clients that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {

@@ -28,6 +28,7 @@ pub mod era;
 mod face;
 mod gateway;
 pub mod merge;
+mod metrics;
 pub mod reload;
 mod running;
 pub mod session_id;

@@ -13,6 +13,7 @@ use crate::config::{GatewayConfig, UpstreamConfig, Url};
 use crate::core::{Behind, Core, CoreLimits};
 use crate::doors::Doors;
 use crate::face;
+use crate::metrics;
 use crate::reload::{Change, Effect};
 use crate::upstream::Upstream;
 
@@ -37,6 +38,7 @@ impl Running {
     pub(crate) async fn start(biplane: Biplane, config: Arc<GatewayConfig>, doors: Option<Doors>) -> Result<Self> {
         let behind = config.upstreams.iter().map(|one| behind(&biplane, one)).collect();
         let core = Core::new(behind, config.naming, limits(&config));
+        metrics::show(biplane.telemetry(), &core);
         let mut running = Self { biplane, config, doors, core, listening: Vec::new(), tasks: JoinSet::new() };
         let opened = running.open(&running.config.listeners).await?;
         running.begin(opened);

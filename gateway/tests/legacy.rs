@@ -25,6 +25,9 @@ async fn plain_clients_share_one_session_and_each_gets_its_own_answers() {
     assert_eq!(tools["tools"][0]["name"], "echo");
     let error = clients[0].request("no/such", json!({})).await.unwrap_err();
     assert_eq!(error.peer().unwrap().code, -32601);
+    let page = biplane.telemetry().render();
+    let told = ["mcp_gateway_sessions 8", "mcp_gateway_errors_total 1", "mcp_upstream_connections{upstream=\"one\"} 1"];
+    assert!(told.iter().all(|line| page.contains(line)), "{page}");
     drop(clients);
     while running.sessions() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

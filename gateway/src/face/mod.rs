@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use self::session::{LegacySession, Opening};
 use crate::core::Core;
+use crate::view::Era;
 
 mod relay;
 mod session;
@@ -81,7 +82,9 @@ impl Face {
 
     async fn answer(self: Arc<Self>, request: Request, reply: ResponseSender, begins: bool) {
         let method = request.subject.as_str();
-        if is_modern(&request) {
+        let is_modern = is_modern(&request);
+        self.core.count_request(if is_modern { Era::Modern } else { Era::Legacy });
+        if is_modern {
             match self.core.modern() {
                 Ok(view) => relay(&*view.connection, request, reply, &self.core).await,
                 Err(error) => reply.fail(&error),

@@ -19,33 +19,53 @@ pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: Resp
         request.context.deadline = Instant::now().checked_add(core.request_timeout());
     }
     match to.open(request) {
-        Ok(stream) => pass_back(stream, reply).await,
-        Err(error) => reply.fail(&error),
+        Ok(stream) => {
+            if !pass_back(stream, reply).await {
+                core.count_error();
+            }
+        }
+        Err(error) => {
+            core.count_error();
+            reply.fail(&error);
+        }
     }
 }
 
-/// Passes the answer on `stream` to `reply`.
-pub(crate) async fn pass_back(mut stream: ResponseStream, reply: ResponseSender) {
+/// Passes the answer on `stream` to `reply`. False if it was an error.
+pub(crate) async fn pass_back(mut stream: ResponseStream, reply: ResponseSender) -> bool {
     loop {
         let event = tokio::select! {
             biased;
             event = stream.next_event() => event,
-            _ = reply.stopped() => return,
+            _ = reply.stopped() => return true,
         };
         let passed = match event {
             Some(Ok(Event::Item(item))) => {
                 return match reply.send(item).await {
-                    Ok(()) => reply.close(),
+                    Ok(()) => {
+                        reply.close();
+                        true
+                    }
                     // Too large for the client's side: it is told so.
-                    Err(error) => reply.fail(&error),
+                    Err(error) => {
+                        reply.fail(&error);
+                        false
+                    }
                 };
             }
             Some(Ok(Event::Inbound(inbound))) => reply.send_inbound(inbound).await,
-            Some(Err(error)) => return reply.fail(&error),
-            None => return reply.fail(Error::protocol("the server's answer has no result")),
+            Some(Err(error)) => {
+                reply.fail(&error);
+                return false;
+            }
+            None => {
+                reply.fail(Error::protocol("the server's answer has no result"));
+                return false;
+            }
         };
         if passed.is_err() {
-            return;
+            // Nobody is there any more.
+            return true;
         }
     }
 }

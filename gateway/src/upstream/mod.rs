@@ -64,6 +64,8 @@ pub struct Upstream {
     leases: Arc<Leases>,
     /// How modern users see it.
     modern: watch::Sender<State>,
+    /// Those that live are counted: of a program, each is a child.
+    connections: Mutex<Vec<Weak<dyn Connection>>>,
 }
 
 /// Plain sessions by principal, for as long as somebody sits there.
@@ -101,6 +103,7 @@ impl Upstream {
             leases: Leases::new(config.max_children.unwrap_or(MAX_SESSIONS)),
             modern: watch::Sender::new(State::down(unknown)),
             config: config.clone(),
+            connections: Mutex::default(),
         });
         tokio::spawn(explore(Arc::downgrade(&upstream)));
         upstream
@@ -147,6 +150,20 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// The eras that it speaks, if it has been reached: modern, legacy.
+    pub fn eras(&self) -> Option<(bool, bool)> {
+        match &*self.known.borrow() {
+            Knowledge::Known(known) => Some((known.modern.is_some(), known.legacy)),
+            _ => None,
+        }
+    }
+
+    /// Connections to it that are open; of a program, its processes.
+    pub fn connections(&self) -> usize {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
     async fn known(&self) -> Result<Known> {
@@ -276,7 +293,11 @@ impl Upstream {
         if let Some(directory) = &self.config.cwd {
             target = target.with_directory(directory);
         }
-        self.biplane.connect_to(&target).await
+        let connection = self.biplane.connect_to(&target).await?;
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.strong_count() > 0);
+        connections.push(Arc::downgrade(&connection));
+        Ok(connection)
     }
 
     fn info(&self) -> ConnectionInfo {

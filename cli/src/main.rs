@@ -85,7 +85,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, context: &Context) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if matches!(command, Command::Gateway(_)) && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        threads.worker_threads(gateway::threads());
+    }
+    let runtime = threads
         .enable_all()
         .build()
         .map_err(|error| Error::unexpected("the threads of the program cannot be started").with_source(error))?;

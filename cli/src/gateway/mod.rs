@@ -66,6 +66,12 @@ impl From<Names> for Naming {
     }
 }
 
+/// Half the processors: a request passes through several tasks, and waking one on another processor costs more than what it
+/// does there; the other half is for the programs that the gateway starts. TOKIO_WORKER_THREADS says otherwise.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
+}
+
 pub(crate) async fn run(args: GatewayArgs, context: &Context) -> Result<Exit> {
     let inputs = Inputs {
         listen: args.listen,

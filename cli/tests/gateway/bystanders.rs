@@ -78,7 +78,7 @@ fn the_inspector_in_both_eras() {
 
 fn server_everything() {
     let Some(server) = everything() else { return };
-    let gateway = Gateway::with_upstream(free_port(), &stdio(&server, "stdio"), &[]);
+    let gateway = Gateway::with_upstream(free_port(), &stdio(&server, "stdio"));
     assert_eq!(Session::open(gateway.port).echo(1, "hi"), Outcome::text("Echo: hi"));
     drop(gateway);
     for (word, place) in [("streamableHttp", "http://127.0.0.1:PORT/mcp"), ("sse", "sse+http://127.0.0.1:PORT/sse")] {
@@ -87,7 +87,7 @@ fn server_everything() {
         command.arg(&server).arg(word).env("PORT", port.to_string());
         let _server = Running::start(command);
         eventually("the server listens", || std::net::TcpStream::connect(("localhost", port)).is_ok());
-        let gateway = Gateway::with_upstream(free_port(), &place.replace("PORT", &port.to_string()), &[]);
+        let gateway = Gateway::with_upstream(free_port(), &place.replace("PORT", &port.to_string()));
         let session = Session::open(gateway.port);
         for number in 0..10 {
             assert_eq!(session.echo(number, "hi"), Outcome::text("Echo: hi"), "{word}");
@@ -98,7 +98,7 @@ fn server_everything() {
 /// The three-process form: a worker that hosts the server, a gateway that finds it, a client; and then a second worker.
 fn server_everything_on_the_planes() {
     let Some(server) = everything() else { return };
-    let gateway = Gateway::with_upstream(free_port(), "rpc:tools.everything", &[]);
+    let gateway = Gateway::with_upstream(free_port(), "rpc:tools.everything");
     let world = gateway.world();
     let host = || world.serve(&["tools.everything", "--upstream", &stdio(&server, "stdio")]);
     let first = host();
@@ -142,7 +142,7 @@ fn before_each_era(with: impl Fn(&str)) {
     let Some(fixture) = fixture() else { return };
     for era in ["legacy", "modern"] {
         let upstream = format!("stdio:{} --stdio --era {era}", fixture.display());
-        let gateway = Gateway::with_upstream(free_port(), &upstream, &[]);
+        let gateway = Gateway::with_upstream(free_port(), &upstream);
         with(&format!("http://127.0.0.1:{}/mcp", gateway.port));
     }
 }

@@ -79,8 +79,11 @@ fn nothing_outlives_the_gateway() {
 }
 
 fn a_mute_server() {
-    let port = free_port();
-    let gateway = Gateway::on(port, "mute", &[]);
+    let this = std::env::current_exe().unwrap();
+    let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let upstream = format!("url = \"stdio:'{}' mcp-child mute\"\nstart_timeout = \"2s\"", this.display());
+    std::fs::write(config.path(), format!("[[gateway.upstream]]\nname = \"mute\"\n{upstream}\n")).unwrap();
+    let gateway = Gateway::with(free_port(), &["--config", &config.path().display().to_string()]);
     let answer = modern(gateway.port, &json!(1), "echo", &json!({"message": "hi"})).json();
     assert!(answer["error"]["code"].is_i64(), "{answer}");
     assert!(answer["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{answer}");
@@ -91,12 +94,12 @@ fn a_mute_server() {
 fn a_restarted_gateway() {
     let port = free_port();
     let old = {
-        let gateway = Gateway::on(port, "", &[]);
+        let gateway = Gateway::on(port, "");
         let session = Session::open(gateway.port);
         assert_eq!(session.echo(1, "before"), Outcome::text("before"));
         session
     };
-    let gateway = Gateway::on(port, "", &[]);
+    let gateway = Gateway::on(port, "");
     // Without a common key the new one cannot know the session: the client is told to open another.
     assert_eq!(old.send(2, "echo", &json!({"message": "after"})).status, 404);
     assert_eq!(Session::open(gateway.port).echo(1, "anew"), Outcome::text("anew"));

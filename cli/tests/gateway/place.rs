@@ -20,19 +20,22 @@ impl Gateway {
 
     /// In front of the server with `manners`.
     pub(crate) fn before(manners: &str) -> Self {
-        Self::on(free_port(), manners, &[])
+        Self::on(free_port(), manners)
     }
 
-    pub(crate) fn on(port: u16, manners: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn on(port: u16, manners: &str) -> Self {
         let this = std::env::current_exe().unwrap();
-        Self::with_upstream(port, &format!("stdio:'{}' mcp-child {manners}", this.display()), arguments)
+        Self::with_upstream(port, &format!("stdio:'{}' mcp-child {manners}", this.display()))
     }
 
-    pub(crate) fn with_upstream(port: u16, upstream: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn with_upstream(port: u16, upstream: &str) -> Self {
+        Self::with(port, &["--upstream", upstream])
+    }
+
+    pub(crate) fn with(port: u16, arguments: &[&str]) -> Self {
         let world = World::new();
         let url = format!("http://127.0.0.1:{port}/mcp");
-        let words = ["gateway", "--listen", &url, "--upstream", upstream];
-        let process = world.start_with(&[&words, arguments].concat(), &[]);
+        let process = world.start_with(&[&["gateway", "--listen", &url], arguments].concat(), &[]);
         eventually("the gateway listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, process, world }
     }

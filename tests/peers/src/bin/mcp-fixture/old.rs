@@ -65,7 +65,7 @@ fn without_era(message: &str) -> String {
 }
 
 /// The refusal of an HTTP request that an old server cannot serve, or the body to be served.
-pub(crate) fn request(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Response<Full<Bytes>>> {
+pub(crate) fn request(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Box<Response<Full<Bytes>>>> {
     let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
     if let Some(unknown) = version.filter(|version| !KNOWN.contains(version)) {
         let message = format!("Bad Request: Unsupported protocol version: {unknown}");
@@ -81,10 +81,10 @@ fn opens(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|message| message["method"] == "initialize")
 }
 
-fn refused(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+fn refused(status: StatusCode, message: &str) -> Box<Response<Full<Bytes>>> {
     let body = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": message}});
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-    response
+    Box::new(response)
 }

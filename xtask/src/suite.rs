@@ -12,15 +12,13 @@ use crate::{Outcome, conformance, peers, root, tools};
 pub(crate) fn run(quick: bool) -> Outcome {
     let steps = Steps::default()
         .call("tools", tools::ensure)
+        // What the tests of the gateway meet; without it they pass over much.
         .call("peers", peers::ensure)
         .command("format", cargo(&["fmt", "--all", "--", "--check"]))
         .command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
-        // What the tests of the gateway meet; without it they pass over much.
-        .call("peers", peers::ensure)
         // One run tells of every failure, not only of those in the first binary that has one.
         .command("tests", cargo(&["test", "--workspace", "--all-features", "--tests", "--no-fail-fast"]))
         .call("public MCP suites", || conformance::run(&[]))
-        .call("mcp conformance", || conformance::run(&[]))
         .command("doc tests", cargo(&["test", "--workspace", "--all-features", "--doc"]))
         .commands("examples", examples()?)
         .command("documents", documents())

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -220,7 +221,8 @@ fn a_killed_server() {
     let server = session.ask("pid").parse().unwrap();
     let calling = session.clone();
     let waiting = thread::spawn(move || calling.call(9, "never", &json!({})));
-    // The call is with the server once a later one has been answered.
+    // Nothing tells from outside when the call has reached the server; killed before, the next server would get it.
+    thread::sleep(Duration::from_millis(500));
     assert_eq!(session.echo(10, "later"), Outcome::text("later"));
     crate::place::signal(server, "KILL");
     assert!(waiting.join().unwrap().is_error(), "a server that is dead answers nothing");

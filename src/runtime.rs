@@ -137,6 +137,13 @@ impl Biplane {
         }
     }
 
+    /// The request face of a URL as a connection, with the subject that the URL names: what [`Biplane::call`] uses. Where a
+    /// scheme has a connection face of its own, as `http` has MCP's, [`Biplane::connect`] gives that one instead.
+    pub async fn request_face(&self, url: &str) -> Result<(Arc<dyn Connection>, Option<Subject>)> {
+        let called = self.called(url).await?;
+        Ok((called.connection, called.subject))
+    }
+
     /// The request face of a URL.
     async fn called(&self, url: &str) -> Result<Called> {
         let inner = &self.0;

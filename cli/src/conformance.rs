@@ -53,11 +53,12 @@ async fn endpoint(biplane: &Biplane, target: &str) -> Result<(Arc<dyn Connection
         // A service that is closed opens again with the next request, so there is no use after close.
         return Ok((Arc::new(service), LiveOptions { may_close: false, ..LiveOptions::new(subject) }));
     }
-    let Some(subject) = biplane.target(target)?.subject()? else {
+    let Some(named) = biplane.target(target)?.subject()? else {
         return Err(Error::config(format!("{target} names no endpoint"))
             .with_hint("write it as the URL's path, as in tcp://127.0.0.1:9001/echo"));
     };
-    Ok((biplane.connect(target).await?, LiveOptions::new(subject)))
+    let (connection, subject) = biplane.request_face(target).await?;
+    Ok((connection, LiveOptions::new(subject.unwrap_or(named))))
 }
 
 fn table(report: &Report) -> Table {

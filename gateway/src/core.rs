@@ -104,8 +104,20 @@ impl Core {
         self.servers().behind
     }
 
-    /// How modern clients see the servers now.
-    pub(crate) fn modern(&self) -> Result<View> {
+    /// How modern clients see the servers. Who comes before the only one has been reached, or found to be down, waits.
+    pub(crate) async fn modern(&self) -> Result<View> {
+        let view = self.modern_now();
+        if view.is_ok() {
+            return view;
+        }
+        let Servers { behind, naming, .. } = self.servers();
+        if let Some(only) = only(&behind, naming) {
+            only.upstream.settled().await?;
+        }
+        self.modern_now()
+    }
+
+    fn modern_now(&self) -> Result<View> {
         match &self.servers.read().unwrap_or_else(PoisonError::into_inner).modern {
             Modern::Merged(view) => Ok(view.clone()),
             Modern::Only(state) => match &*state.borrow() {

@@ -85,7 +85,7 @@ impl Face {
         let is_modern = is_modern(&request);
         self.core.count_request(if is_modern { Era::Modern } else { Era::Legacy });
         if is_modern {
-            match self.core.modern() {
+            match self.core.modern().await {
                 Ok(view) => relay(&*view.connection, request, reply, &self.core).await,
                 Err(error) => reply.fail(&error),
             }

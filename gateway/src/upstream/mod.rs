@@ -5,9 +5,9 @@
 //! |---|---|---|
 //! | modern | modern | one connection, shared by all |
 //! | legacy | modern | the same, each behind a bridge of its own |
-//! | legacy, plain | legacy | one session for each principal, with a [seat](seat) for each |
+//! | legacy, plain | legacy | one session for each principal, with a seat (`seat.rs`) for each |
 //! | legacy, declares sampling, elicitation or roots | legacy | a session of its own |
-//! | modern | legacy | a bridge over the plain session, and a [lease] for calls that may be asked back |
+//! | modern | legacy | a bridge over the plain session, and a lease (`lease.rs`) for calls that may be asked back |
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ws`: connections by `ws://host:port/path` and `wss://`, one JSON-RPC message per WebSocket message.
 //!
-//! The wire is RFC 6455 with the subprotocol `mcp`; the [messages](crate::io::messages) door makes connections of it. What
+//! The wire is RFC 6455 with the subprotocol `mcp`; the door of messages ([`messages`]) makes connections of it. What
 //! stands here: the upgrade on both ends, who may come in, limits, signs of life, and how a link ends.
 
 use std::sync::Arc;

@@ -10,13 +10,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::super::endpoint::{Carriage, Endpoint};
 use super::super::event_stream::EventStream;
 use super::super::links::decorate;
 use super::super::verdict::read_whole;
-use crate::error::Result;
+use crate::error::{Error, Result, Retry};
 use crate::io::messages::{MessageWire, Received};
 use crate::proto::json;
 
@@ -84,6 +84,11 @@ async fn post(endpoint: Endpoint, message: Bytes) -> Result<()> {
         return Ok(());
     }
     let whole = read_whole(exchange, MAX_REFUSAL, deadline).await?;
+    if whole.status == StatusCode::NOT_FOUND {
+        // The session is over; its stream, which says so too, may only be a little later.
+        let error = Error::closed("the server has ended the session").with_retry(Retry::Safe);
+        return Err(decorate(error, endpoint.place()));
+    }
     Err(decorate(whole.into_error(), endpoint.place()))
 }
 

@@ -4,21 +4,20 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+
+use crate::proto::mcp::header;
 
 /// The text; `None` if there is none behind it.
 pub(super) fn decode(value: &HeaderValue) -> Option<Cow<'_, str>> {
-    let text = value.to_str().ok()?.trim_matches([' ', '\t']);
-    match text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?=")) {
-        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
-        None => Some(Cow::Borrowed(text)),
-    }
+    header::decode(value.to_str().ok()?.trim_matches([' ', '\t']))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -55,6 +55,13 @@ pub trait Connection: Debug + Send + Sync + 'static {
     /// The next message that the peer sent unasked; `None` after close. One receiver at a time.
     async fn receive(&self) -> Result<Option<Inbound>>;
 
+    /// Has `answerer` answer the peer's requests where they come in. What it does not take still comes by
+    /// [`receive`](Self::receive), and so do notifications. Until the connection is over it holds the answerer. A transport
+    /// that would gain nothing by it goes on as it is.
+    fn answer_in_place(&self, answerer: Arc<dyn Answerer>) {
+        drop(answerer);
+    }
+
     /// Refuses new requests, lets those in flight finish for at most `grace`, then closes. Closing twice is fine.
     async fn close(&self, grace: Duration) -> Result<()>;
 
@@ -93,6 +100,13 @@ impl ConnectionInfo {
     ) -> Self {
         Self { transport: transport.into(), peer: peer.into(), session: None, capabilities, multiplexed: true }
     }
+}
+
+/// Answers a peer's requests without a task between: see [`Connection::answer_in_place`].
+pub trait Answerer: Send + Sync + 'static {
+    /// The answer, whose events are read by whoever passes them to the peer; or the request, if it has to wait for
+    /// something first. Called on the way in, so it must not block.
+    fn answer(&self, request: Request) -> std::result::Result<ResponseStream, Box<Request>>;
 }
 
 /// What a peer sends unasked.

@@ -105,7 +105,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod transport;
 
-pub use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
+pub use crate::connection::{Answerer, Connection, ConnectionInfo, Inbound, Listener, Transport};
 pub use crate::dispatch::{Dispatch, DispatchLimits, Running, launch};
 pub use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry, TlsReason};
 pub use crate::message::{

@@ -117,7 +117,8 @@ impl Core {
         self.modern_now()
     }
 
-    fn modern_now(&self) -> Result<View> {
+    /// The same, without waiting.
+    pub(crate) fn modern_now(&self) -> Result<View> {
         match &self.servers.read().unwrap_or_else(PoisonError::into_inner).modern {
             Modern::Merged(view) => Ok(view.clone()),
             Modern::Only(state) => match &*state.borrow() {

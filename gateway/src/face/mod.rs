@@ -14,10 +14,12 @@ use biplane::{Connection, Error, Inbound, Message, PeerError, Request, ResponseS
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use self::in_place::InPlace;
 use self::session::{LegacySession, Opening};
 use crate::core::Core;
 use crate::view::Era;
 
+mod in_place;
 mod relay;
 mod session;
 
@@ -37,6 +39,7 @@ pub(crate) async fn serve(
 ) {
     let _counted = core.count_connection();
     let face = Arc::new(Face { core, connection: connection.clone(), session: watch::Sender::new(Opening::NotYet) });
+    connection.answer_in_place(Arc::new(InPlace { core: face.core.clone(), session: face.session.subscribe() }));
     let grace = loop {
         let received = tokio::select! {
             received = connection.receive() => received,

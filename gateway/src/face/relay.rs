@@ -4,20 +4,16 @@
 use std::time::Instant;
 
 use biplane::proto::jsonrpc::ids::LISTEN;
-use biplane::{Connection, Error, Event, Request, ResponseSender, ResponseStream};
+use biplane::{Connection, Error, Event, Request, ResponseSender, ResponseStream, Result};
 
-use crate::core::Core;
+use crate::core::{Core, Counted};
 
 /// Passes `request` on, and its answer back to `reply`. When the client goes away, the server is told.
 pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: ResponseSender, core: &Core) {
-    let _counted = match core.admit_request() {
+    let _counted = match admit(&mut request, core) {
         Ok(counted) => counted,
         Err(error) => return reply.refuse(&error),
     };
-    // Subscriptions last until somebody ends them.
-    if request.context.deadline.is_none() && request.subject.as_str() != LISTEN {
-        request.context.deadline = Instant::now().checked_add(core.request_timeout());
-    }
     match to.open(request) {
         Ok(stream) => {
             if !pass_back(stream, reply).await {
@@ -29,6 +25,16 @@ pub(crate) async fn relay(to: &dyn Connection, mut request: Request, reply: Resp
             reply.fail(&error);
         }
     }
+}
+
+/// Counts a request and gives it a deadline, or refuses it.
+pub(super) fn admit(request: &mut Request, core: &Core) -> Result<Counted> {
+    let counted = core.admit_request()?;
+    // Subscriptions last until somebody ends them.
+    if request.context.deadline.is_none() && request.subject.as_str() != LISTEN {
+        request.context.deadline = Instant::now().checked_add(core.request_timeout());
+    }
+    Ok(counted)
 }
 
 /// Passes the answer on `stream` to `reply`. False if it was an error.

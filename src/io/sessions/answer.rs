@@ -86,6 +86,14 @@ impl Answer {
         }
     }
 
+    /// The session that the client is to be told of. There is none after a handshake that failed.
+    pub fn opened(&self) -> Option<&SessionId> {
+        match &self.owner {
+            Owner::Session(session) if !session.state().closed => Some(session.id()),
+            _ => None,
+        }
+    }
+
     /// The revision of the protocol that the session agreed on, once it has.
     pub fn revision(&self) -> Option<&str> {
         match &self.owner {
@@ -191,6 +199,10 @@ impl Answer {
                     Some(text) => return Poll::Ready(Some(Sent { text, response: None })),
                     None => continue,
                 },
+                Some(Ok(Event::Item(item))) if item.size() > self.stream.max_item => {
+                    let (most, got) = (self.stream.max_item as u64, item.size() as u64);
+                    Err(PeerError::from(Error::too_large("an item", most, got)).started())
+                }
                 Some(Ok(Event::Item(mut item))) => {
                     match (to, &self.owner) {
                         (To::Listen, _) => item.body = ids::with_subscription(&item.body, id),

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::session::Session;
 use super::settings::CREDIT;
-use crate::connection::{Connection, ConnectionInfo, Inbound};
+use crate::connection::{Answerer, Connection, ConnectionInfo, Inbound};
 use crate::error::{Error, Result};
 use crate::message::{ControlMessage, Message, Request, Subject};
 use crate::proto::jsonrpc::Packet;
@@ -55,6 +55,10 @@ impl Connection for SessionConnection {
 
     async fn receive(&self) -> Result<Option<Inbound>> {
         Ok(poll_fn(|cx| self.0.poll_receive(cx)).await)
+    }
+
+    fn answer_in_place(&self, answerer: Arc<dyn Answerer>) {
+        self.0.answered_by(answerer);
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {

@@ -19,6 +19,10 @@
 //! its link finds the rest: [`Sessions::listen`] with the last id that it saw. What a stateful request still has to say
 //! waits for that; dropping its answer is no cancel. Dropping a stateless answer is.
 //!
+//! A connection of a session gives its requests to [`Connection::answer_in_place`](crate::Connection::answer_in_place) first:
+//! then the carrier that reads the [`Answer`] polls the other side's own stream, and no task and no queue stand between. A
+//! stateful answer that loses its reader before its end goes on in a task.
+//!
 //! Ids of requests, progress tokens and subscriptions are the client's own on its link; what we ask the client gets ids
 //! and tokens from here.
 
@@ -29,6 +33,7 @@ mod event;
 mod handshake;
 mod host;
 mod ids;
+mod in_place;
 mod outbox;
 mod refused;
 mod replay;

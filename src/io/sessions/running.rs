@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::replay::Replay;
+use super::settings::SessionSettings;
 use crate::proto::jsonrpc::{Id, ids};
 use crate::stream::ResponseStream;
 
@@ -13,6 +14,8 @@ pub(super) struct Stream {
     /// Within the session; 0 without one.
     pub(super) number: u32,
     pub(super) carries: Carries,
+    /// Bytes of one item.
+    pub(super) max_item: usize,
     state: Mutex<StreamState>,
 }
 
@@ -49,22 +52,35 @@ pub(super) struct StreamState {
     /// Which reader counts: one that comes back takes the place of one that is gone without our knowing.
     pub(super) reader: u32,
     pub(super) waker: Option<Waker>,
+    /// Nobody but the reader polls the events.
+    pub(super) in_place: bool,
     /// The reader told the client a place before the first message: the client may come back, whatever follows.
     pub(super) primed: bool,
 }
 
 impl Stream {
-    pub(super) fn answering(number: u32, id: Id, method: &str, events: ResponseStream) -> Self {
-        Self::new(number, Carries::Response { id, to: To::of(method) }, Some(events))
+    /// A stream whose messages come from `events`, which are polled by nobody else if they are answered `in_place`.
+    pub(super) fn answering(
+        number: u32,
+        id: Id,
+        to: To,
+        events: ResponseStream,
+        in_place: bool,
+        settings: &SessionSettings,
+    ) -> Self {
+        let mut stream = Self::new(number, Carries::Response { id, to }, settings.max_message_size, Some(events));
+        stream.state.get_mut().unwrap_or_else(PoisonError::into_inner).in_place = in_place;
+        stream
     }
 
     pub(super) fn unasked(number: u32) -> Self {
-        Self::new(number, Carries::Unasked, None)
+        Self::new(number, Carries::Unasked, 0, None)
     }
 
-    fn new(number: u32, carries: Carries, events: Option<ResponseStream>) -> Self {
-        let state = StreamState { events, replay: Replay::default(), reader: 0, waker: None, primed: false };
-        Self { number, carries, state: Mutex::new(state) }
+    fn new(number: u32, carries: Carries, max_item: usize, events: Option<ResponseStream>) -> Self {
+        let state =
+            StreamState { events, replay: Replay::default(), reader: 0, waker: None, in_place: false, primed: false };
+        Self { number, carries, max_item, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {

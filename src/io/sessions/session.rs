@@ -12,18 +12,19 @@ use tokio::sync::OnceCell;
 use super::answer::{Answer, Posted};
 use super::asked::{self, AskedList};
 use super::host::Host;
+use super::in_place;
 use super::outbox::Outbox;
 use super::refused::Refused;
 use super::running::{Carries, Stream, To};
-use super::settings::{CREDIT, SessionSettings};
-use crate::connection::{ConnectionInfo, Inbound};
+use super::settings::SessionSettings;
+use crate::connection::{Answerer, ConnectionInfo, Inbound};
 use crate::error::Error;
 use crate::io::Principal;
 use crate::io::messages::PRINCIPAL;
 use crate::message::{Message, Request, RequestContext, SessionId, Subject, random_u64};
 use crate::proto::json;
 use crate::proto::jsonrpc::{Id, Packet, ids};
-use crate::stream::{ResponseSender, pipe};
+use crate::stream::ResponseSender;
 
 /// One session.
 pub(super) struct Session {
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) revived: Option<Bytes>,
     inbox: VecDeque<Inbound>,
     receiver: Option<Waker>,
+    answerer: Option<Arc<dyn Answerer>>,
     streams: Vec<Entry>,
     last_stream: u32,
     asked: AskedList,
@@ -94,6 +96,7 @@ impl Session {
                 revived,
                 inbox: VecDeque::new(),
                 receiver: None,
+                answerer: None,
                 streams: Vec::new(),
                 last_stream: 0,
                 asked: AskedList::new(random_u64() as u32),
@@ -160,18 +163,34 @@ impl Session {
         }
     }
 
+    /// Has the other side answer requests where they come in, if it can.
+    pub(super) fn answered_by(&self, answerer: Arc<dyn Answerer>) {
+        let mut state = self.state();
+        if !state.closed {
+            state.answerer = Some(answerer);
+        }
+    }
+
     /// Hands a request to the other side.
     pub(super) fn start(self: &Arc<Self>, id: Id, method: Subject, message: Message) -> Result<Answer, Refused> {
-        let (answer, events) = pipe(CREDIT, self.settings.max_message_size);
+        let to = To::of(method.as_str());
         let mut state = self.open_state()?;
-        let evicted = if state.streams.len() >= self.settings.max_running { state.evict() } else { None };
-        if state.streams.len() >= self.settings.max_running {
-            return Err(Refused::busy("the session has as many requests under way as it may"));
-        }
+        let evicted = state.make_room(&self.settings)?;
         let number = state.next_stream();
-        let stream = Arc::new(Stream::answering(number, id, method.as_str(), events));
+        // The session begins with a message that the other side receives.
+        let answerer = if to == To::Initialize { None } else { state.answerer.clone() };
+        drop(state);
+        evicted.iter().for_each(|stream| stream.stop());
         let request = request(method, message, self.principal.as_ref(), &self.settings);
-        let receiver = state.receive(Inbound::Request(request, answer), &self.settings)?;
+        let (events, inbound) = in_place::ask(answerer.as_deref(), request, &self.settings);
+        let stream = Arc::new(Stream::answering(number, id, to, events, inbound.is_none(), &self.settings));
+
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::unknown());
+        }
+        let evicted = state.make_room(&self.settings)?;
+        let receiver = inbound.map(|inbound| state.receive(inbound, &self.settings)).transpose()?.flatten();
         state.streams.push(Entry { stream: stream.clone(), left: None });
         drop(state);
         evicted.iter().for_each(|stream| stream.stop());
@@ -325,12 +344,16 @@ impl Session {
 
     /// A reader of `stream` went away after the message `at`.
     pub(super) fn left(&self, stream: &Arc<Stream>, reader: u32, at: u64) {
-        let told = stream.state();
+        let mut told = stream.state();
         if told.reader != reader {
             return;
         }
         let unasked = matches!(stream.carries, Carries::Unasked);
         let complete = unasked || told.events.is_none();
+        if std::mem::take(&mut told.in_place) {
+            // It goes on without its reader.
+            told.events = told.events.take().map(|events| in_place::attended(events, stream.max_item));
+        }
         let kept = !told.replay.is_empty() || (told.primed && !complete);
         // The client knows a place in the stream, so it can come back.
         let known = at > 0 || told.primed;
@@ -371,7 +394,7 @@ impl Session {
         let mut state = self.state();
         state.closed = true;
         state.closing = true;
-        let inbox = std::mem::take(&mut state.inbox);
+        let (inbox, answerer) = (std::mem::take(&mut state.inbox), state.answerer.take());
         let streams = std::mem::take(&mut state.streams);
         let asked = state.asked.take();
         let wakers = state.outbox.clear();
@@ -379,7 +402,7 @@ impl Session {
         drop(state);
         streams.iter().for_each(|entry| entry.stream.stop());
         asked.into_iter().for_each(|answer| answer.fail(asked::gone()));
-        drop(inbox);
+        drop((inbox, answerer));
         wakers.into_iter().chain(others).flatten().for_each(Waker::wake);
     }
 
@@ -458,6 +481,15 @@ impl State {
         }
         self.inbox.push_back(inbound);
         Ok(self.receiver.take())
+    }
+
+    /// Makes room for one more request; the stream that gave way for it is to be stopped.
+    fn make_room(&mut self, settings: &SessionSettings) -> Result<Option<Arc<Stream>>, Refused> {
+        let evicted = if self.streams.len() >= settings.max_running { self.evict() } else { None };
+        if self.streams.len() >= settings.max_running {
+            return Err(Refused::busy("the session has as many requests under way as it may"));
+        }
+        Ok(evicted)
     }
 
     fn next_stream(&mut self) -> u32 {

@@ -12,16 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::answer::{Answer, Posted};
+use super::in_place;
 use super::refused::Refused;
-use super::running::Stream;
+use super::running::{Stream, To};
 use super::session::{request, signed};
-use super::settings::{CREDIT, SessionSettings};
-use crate::connection::{Connection, ConnectionInfo, Inbound};
+use super::settings::SessionSettings;
+use crate::connection::{Answerer, Connection, ConnectionInfo, Inbound};
 use crate::error::{Error, Result};
 use crate::io::Principal;
 use crate::message::{Message, Request, Subject};
 use crate::proto::jsonrpc::{Packet, ids};
-use crate::stream::{ResponseStream, pipe};
+use crate::stream::ResponseStream;
 
 /// What was sent without a session, until the other side takes it.
 pub(super) struct Stateless {
@@ -35,6 +36,7 @@ pub(super) struct Stateless {
 struct State {
     inbox: VecDeque<Inbound>,
     receiver: Option<Waker>,
+    answerer: Option<Arc<dyn Answerer>>,
     closing: bool,
     closed: bool,
 }
@@ -48,11 +50,17 @@ impl Stateless {
     pub(super) fn take(&self, packet: Packet, principal: Option<&Principal>) -> Result<Posted, Refused> {
         match packet {
             Packet::Request { id, method, message } => {
+                let answerer = self.answerer()?;
                 let count = self.count_one()?;
-                let (answer, events) = pipe(CREDIT, self.settings.max_message_size);
+                let to = To::of(method.as_str());
+                let request = request(method, message, principal, &self.settings);
+                let (events, asked) = in_place::ask(answerer.as_deref(), request, &self.settings);
                 // From here on the answer gives the count back.
-                let answered = Answer::stateless(Stream::answering(0, id, method.as_str(), events), count);
-                self.push(Inbound::Request(request(method, message, principal, &self.settings), answer))?;
+                let stream = Stream::answering(0, id, to, events, asked.is_none(), &self.settings);
+                let answered = Answer::stateless(stream, count);
+                if let Some(asked) = asked {
+                    self.push(asked)?;
+                }
                 Ok(Posted::Answer(answered))
             }
             // A request that is given up loses its answer; a cancellation has no id that would mean something here.
@@ -73,6 +81,11 @@ impl Stateless {
             self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
         raised.map_err(|_| Refused::busy("there are as many requests under way as there may be"))?;
         Ok(self.running.clone())
+    }
+
+    fn answerer(&self) -> Result<Option<Arc<dyn Answerer>>, Refused> {
+        let state = self.state();
+        if state.closing { Err(Refused::closed()) } else { Ok(state.answerer.clone()) }
     }
 
     fn push(&self, inbound: Inbound) -> Result<(), Refused> {
@@ -103,10 +116,10 @@ impl Stateless {
     pub(super) fn end(&self) {
         let mut state = self.state();
         (state.closing, state.closed) = (true, true);
-        let inbox = std::mem::take(&mut state.inbox);
+        let (inbox, answerer) = (std::mem::take(&mut state.inbox), state.answerer.take());
         let receiver = state.receiver.take();
         drop(state);
-        drop(inbox);
+        drop((inbox, answerer));
         receiver.into_iter().for_each(Waker::wake);
     }
 
@@ -145,6 +158,13 @@ impl Connection for StatelessConnection {
             }
         })
         .await)
+    }
+
+    fn answer_in_place(&self, answerer: Arc<dyn Answerer>) {
+        let mut state = self.0.state();
+        if !state.closed {
+            state.answerer = Some(answerer);
+        }
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {

@@ -15,11 +15,11 @@ use crate::proto::json;
 use crate::proto::jsonrpc::{Id, Packet};
 use crate::stream::{Event, ResponseSender};
 
-fn host_with(settings: SessionSettings, ids: Arc<dyn SessionIds>) -> Sessions {
+pub(super) fn host_with(settings: SessionSettings, ids: Arc<dyn SessionIds>) -> Sessions {
     Sessions::new(ConnectionInfo::new("http", "test", TransportCapabilities::UNARY), settings, ids)
 }
 
-fn host() -> Sessions {
+pub(super) fn host() -> Sessions {
     host_with(SessionSettings::default(), Arc::new(RandomIds))
 }
 
@@ -27,7 +27,7 @@ fn packet(text: &str) -> Packet {
     Packet::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-fn call(id: &str, method: &str, params: &str) -> Packet {
+pub(super) fn call(id: &str, method: &str, params: &str) -> Packet {
     packet(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#))
 }
 
@@ -38,11 +38,11 @@ fn answer(posted: Posted) -> Answer {
     }
 }
 
-async fn text(answer: &mut Answer) -> String {
+pub(super) async fn text(answer: &mut Answer) -> String {
     String::from_utf8(answer.next().await.unwrap().text.to_vec()).unwrap()
 }
 
-async fn request(connection: &dyn Connection) -> (Request, ResponseSender) {
+pub(super) async fn request(connection: &dyn Connection) -> (Request, ResponseSender) {
     match connection.receive().await.unwrap().unwrap() {
         Inbound::Request(request, reply) => (request, reply),
         Inbound::Notification(method, _) => panic!("a notification {method}"),
@@ -50,7 +50,7 @@ async fn request(connection: &dyn Connection) -> (Request, ResponseSender) {
 }
 
 /// A session with its client's name and the other side's connection.
-async fn open(host: &Sessions, principal: Option<&Principal>) -> (SessionId, Arc<dyn Connection>) {
+pub(super) async fn open(host: &Sessions, principal: Option<&Principal>) -> (SessionId, Arc<dyn Connection>) {
     let mut answer = host.initialize(principal, Id::number(0), Message::new("{}")).unwrap();
     let connection = loop {
         let connection = host.accept().await.unwrap();
@@ -68,7 +68,7 @@ async fn open(host: &Sessions, principal: Option<&Principal>) -> (SessionId, Arc
     (answer.session().unwrap().clone(), connection)
 }
 
-async fn post(host: &Sessions, session: &SessionId, packet: Packet) -> Answer {
+pub(super) async fn post(host: &Sessions, session: &SessionId, packet: Packet) -> Answer {
     answer(host.post(session, None, packet).await.unwrap())
 }
 
@@ -88,6 +88,18 @@ async fn a_request_is_answered_with_what_belongs_to_it() {
     let last = answer.next().await.unwrap();
     assert_eq!((&last.text[..], last.response), (&br#"{"jsonrpc":"2.0","id":"a","result":{}}"#[..], Some(None)));
     assert!(answer.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_failed_handshake_opens_no_session() {
+    let host = host();
+    let mut answer = host.initialize(None, Id::number(0), Message::new("{}")).unwrap();
+    assert!(answer.opened().is_some(), "it is under way");
+    let _stateless = host.accept().await.unwrap();
+    let server = host.accept().await.unwrap();
+    request(&*server).await.1.fail(PeerError::new(-32602, "no"));
+    assert_eq!(answer.next().await.unwrap().response, Some(Some(-32602)));
+    assert_eq!((answer.opened(), host.len()), (None, 0));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! `Origin` and `Host` against their lists.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri};
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Door {
     bound: SocketAddr,
+    /// The usual spellings of our own names, which need not be read.
+    usual: Arc<[String]>,
     name: Option<Host>,
     tls: bool,
 }
@@ -21,7 +24,10 @@ pub struct Door {
 impl Door {
     /// A listener at `bound`, with or without TLS.
     pub fn new(bound: SocketAddr, tls: bool) -> Self {
-        Self { bound, name: None, tls }
+        let port = bound.port();
+        let usual =
+            [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}"), bound.to_string()];
+        Self { bound, usual: usual.into(), name: None, tls }
     }
 
     /// The name or address that the listener was told to bind, which clients may use.
@@ -139,6 +145,9 @@ pub(super) fn check_host(door: &Door, rules: &[Authority], uri: &Uri, headers: &
 }
 
 fn check_authority(door: &Door, rules: &[Authority], text: &str) -> Result<(), Denial> {
+    if door.usual.iter().any(|usual| usual == text) {
+        return Ok(());
+    }
     let authority = Authority::parse(text).ok_or(Denial::Host)?;
     let own_port = authority.port.unwrap_or(door.default_port()) == door.bound.port();
     let own = own_port && door.is_own(&authority.host);

@@ -42,7 +42,7 @@ impl Reading {
         Ok(Self { body, limit, claimed, whole: Bytes::new(), more: BytesMut::new(), got: 0 })
     }
 
-    /// Waits for the next bytes; false at the end. Cancel-safe.
+    /// Waits for the next bytes; false if no more come after them. Cancel-safe.
     pub(super) async fn more(&mut self) -> Result<bool> {
         let Some(chunk) = next_chunk(&mut self.body).await? else { return Ok(false) };
         self.got += chunk.len();
@@ -60,7 +60,8 @@ impl Reading {
             }
             self.more.extend_from_slice(&chunk);
         }
-        Ok(true)
+        // A body that told its length ends with it; asking once more would cost its link another turn.
+        Ok(!self.body.is_end_stream())
     }
 
     /// Bytes that came.

@@ -8,10 +8,15 @@ use super::fault::Fault;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
+/// What the SDKs send, which need not be read.
+const USUAL_ACCEPT: &str = "application/json, text/event-stream";
 
 /// A message is JSON as it stands, and its answer may come in two forms, both of which its sender must take.
 pub(super) fn check_post(headers: &HeaderMap) -> Result<(), Fault> {
     check_sent(headers)?;
+    if headers.get(ACCEPT).is_some_and(|value| value == USUAL_ACCEPT) {
+        return Ok(());
+    }
     check_accept(headers, &[JSON, EVENTS])
 }
 

@@ -85,11 +85,19 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, context: &Context) -> Result<Exit> {
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    if matches!(command, Command::Gateway(_)) && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        threads.worker_threads(gateway::threads());
+    let threads = match command {
+        Command::Gateway(_) if std::env::var_os("TOKIO_WORKER_THREADS").is_none() => Some(gateway::threads()),
+        _ => None,
+    };
+    let mut builder = match threads {
+        // One thread alone need not guard its queues from others.
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
     }
-    let runtime = threads
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Error::unexpected("the threads of the program cannot be started").with_source(error))?;

@@ -89,7 +89,7 @@ impl Handler for Door {
             Ok(Outcome::Taken) => reply.close(),
             Ok(Outcome::Said(answer)) => Carried(Some(answer)).to(reply, None).await?,
             Ok(Outcome::Opened(answer)) => {
-                let name = answer.session().map(|session| wire::name_session(self.instance, session.as_str()));
+                let name = answer.opened().map(|session| wire::name_session(self.instance, session.as_str()));
                 Carried(Some(answer)).to(reply, name).await?;
             }
             // Nothing ran, and the caller may believe it.

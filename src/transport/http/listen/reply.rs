@@ -20,7 +20,7 @@ const PRIMING: &str = "2025-11-25";
 /// waits for the head; after some patience it gets one, so that nobody on the way gives up.
 pub(super) async fn respond(mut answer: Answer, era: Era, settings: &ListenSettings) -> Response<Body> {
     let first = timeout(settings.patience, answer.next()).await;
-    let opened = answer.session().cloned();
+    let opened = answer.opened().cloned();
     let mut response = match first {
         Ok(Some(Outgoing { text, response: Some(error), .. })) => json(status(era, error), text),
         Ok(first) => stream(answer, first, settings),

@@ -20,6 +20,8 @@ mod place;
 /// How long the banner waits for servers that are slow to start. They are told of as they are then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
+const HOLDS: &str = "configuration: what held before still holds";
+
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -164,12 +166,16 @@ async fn until_asked(
         match reloaded {
             Reloaded::Changed(config, change) => match running.apply(config, &change).await {
                 Ok(()) => context.ui().note(format_args!("configuration: {change}")),
-                Err(error) => context.ui().error(&error),
+                Err(error) => {
+                    reload.keeps(running.config().clone());
+                    context.ui().error(&error);
+                    context.ui().note(HOLDS);
+                }
             },
             Reloaded::Same => context.ui().note("configuration: nothing has changed"),
             Reloaded::Kept(error) => {
                 context.ui().error(&error);
-                context.ui().note("configuration: what held before still holds");
+                context.ui().note(HOLDS);
             }
         }
     }

@@ -72,6 +72,11 @@ impl Reload {
         &self.current
     }
 
+    /// What was read last could not be put into effect: `config` still holds, and what is read next is compared with that.
+    pub fn keeps(&mut self, config: Arc<GatewayConfig>) {
+        self.current = config;
+    }
+
     /// Waits for a reason to read again, and reads. Cancel-safe: a reason that was seen is seen again.
     pub async fn changed(&mut self) -> Reloaded {
         loop {
@@ -165,6 +170,17 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(matches!(reload.reread().await, Reloaded::Kept(_)));
         fs::write(&file, ONE).unwrap();
+        assert!(matches!(reload.reread().await, Reloaded::Same));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_put_into_effect_is_read_again() {
+        let (_dir, file, mut reload) = start();
+        let holds = reload.current().clone();
+        fs::write(&file, TWO).unwrap();
+        assert!(matches!(reload.reread().await, Reloaded::Changed(..)));
+        reload.keeps(holds);
+        assert!(matches!(reload.reread().await, Reloaded::Changed(..)));
         assert!(matches!(reload.reread().await, Reloaded::Same));
     }
 

@@ -88,6 +88,7 @@ fn a_mute_server() {
     assert!(answer["error"]["code"].is_i64(), "{answer}");
     assert!(answer["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{answer}");
     let answer = initialize(gateway.port, &json!({}));
+    assert!(answer.header("mcp-session-id").is_none(), "there is no session that could have a name");
     assert!(answer.status >= 400 || answer.json()["error"]["code"].is_i64());
 }
 

@@ -229,7 +229,7 @@ fn a_killed_server() {
     let (outcome, failed) = waiting.join().unwrap();
     // A figure to read, not to judge: the machine may be busy.
     println!("the call failed {:.1} ms after its server was killed", (failed - killed).as_secs_f64() * 1e3);
-    let Outcome::Error(error) = outcome else { panic!("a server that is dead answers nothing: {outcome:?}") };
+    let Outcome::Error(error) = &outcome else { panic!("a server that is dead answers nothing: {outcome:?}") };
     assert!(error.contains("SIGKILL"), "{error}");
     assert_eq!(session.echo(11, "the next one"), Outcome::text("the next one"));
     assert_eq!(Session::open(gateway.port).echo(1, "a new session"), Outcome::text("a new session"));

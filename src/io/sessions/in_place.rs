@@ -67,7 +67,7 @@ mod tests {
 
     use tokio::sync::oneshot;
 
-    use crate::connection::{Answerer, Connection};
+    use crate::connection::Answerer;
     use crate::error::Error;
     use crate::io::sessions::tests::{call, host, host_with, open, post, request, text};
     use crate::io::sessions::{RandomIds, SessionSettings};

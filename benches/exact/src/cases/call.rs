@@ -50,7 +50,7 @@ impl Pair {
     }
 }
 
-async fn read(mut answer: biplane::ResponseStream, items: usize) {
+pub(super) async fn read(mut answer: biplane::ResponseStream, items: usize) {
     let mut seen = 0;
     while let Some(item) = answer.next().await {
         item.expect("the answer is whole");

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use biplane::{
 };
 use bytes::Bytes;
 
-use super::call::{Pair, echo};
+use super::call::{Pair, echo, read};
 use super::{Rounds, awaited, repeated, runtime};
 
 static BODY: &[u8] = &[7; 128];
@@ -31,6 +31,18 @@ pub(super) fn caller(rounds: Rounds) -> f64 {
     let pair = runtime.block_on(Pair::new("tcp", "tcp", Some(Box::new(stub))));
     let body = Bytes::from_static(BODY);
     awaited(&runtime, rounds, || pair.call(&body, 1))
+}
+
+/// The same request and reading of its answer without a service: what of [`caller`] is the caller's own.
+pub(super) fn caller_floor(rounds: Rounds) -> f64 {
+    let runtime = runtime();
+    let source = Arc::new(AtOnce(AtomicBool::new(false)));
+    let body = Bytes::from_static(BODY);
+    awaited(&runtime, rounds, || async {
+        let request = Request::new(Subject::from_static(Pair::NAME), body.clone());
+        drop(std::hint::black_box(request));
+        read(ResponseStream::new(source.clone(), 0), 1).await;
+    })
 }
 
 #[derive(Debug)]
@@ -85,6 +97,18 @@ pub(super) fn responder(rounds: Rounds) -> f64 {
     repeated(rounds, || {
         let request = Request::new(subject.clone(), body.clone()).with_timeout(Duration::from_secs(60));
         dispatch.launch(request, ResponseSender::new(sink.clone(), 0));
+    })
+}
+
+/// The same request and handler without a dispatch, in the box that it needs: what of [`responder`] is the handler's own.
+pub(super) fn responder_floor(rounds: Rounds) -> f64 {
+    let sink: Arc<dyn Sink> = Arc::new(Takes);
+    let (subject, body) = (Subject::from_static("bench"), Bytes::from_static(BODY));
+    let mut cx = Context::from_waker(Waker::noop());
+    repeated(rounds, || {
+        let request = Request::new(subject.clone(), body.clone()).with_timeout(Duration::from_secs(60));
+        let mut answering = Box::pin(echo(request, ResponseSender::new(sink.clone(), 0)));
+        assert!(std::hint::black_box(&mut answering).as_mut().poll(&mut cx).is_ready());
     })
 }
 

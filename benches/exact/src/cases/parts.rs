@@ -123,7 +123,16 @@ pub(super) fn pool(rounds: Rounds) -> f64 {
     repeated(rounds, || assert!(target.try_checkout().is_some()))
 }
 
-/// The same, by one who has the key.
+/// The same while the link has a lease already: another stream on a shared link.
+pub(super) fn pool_lease(rounds: Rounds) -> f64 {
+    let (runtime, telemetry) = (runtime(), Telemetry::default());
+    let (pool, key) = links(&telemetry);
+    let target = pool.target(&key);
+    let _held = runtime.block_on(target.checkout(None));
+    repeated(rounds, || assert!(target.try_checkout().is_some()))
+}
+
+/// The same as [`pool`], by one who has the key.
 pub(super) fn pool_by_key(rounds: Rounds) -> f64 {
     let (runtime, telemetry) = (runtime(), Telemetry::default());
     let (pool, key) = links(&telemetry);

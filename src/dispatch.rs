@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use self::discard::Discard;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
 use crate::plane::{Ack, Handler, Opened, ReplyTo, ResponsePlanes};
 use crate::stream::{ResponseSender, Supervisor, pipe};
 use crate::telemetry::{InFlight, PlaneMetrics};
+
+mod discard;
 
 /// Hands requests to a handler. A request server gets one per endpoint and clones it freely.
 ///
@@ -31,7 +34,10 @@ struct Inner {
     handler: Arc<dyn Start>,
     planes: Arc<dyn ResponsePlanes>,
     limits: DispatchLimits,
+    discard: Arc<Discard>,
     in_flight: AtomicUsize,
+    /// Those who wait until nobody is in flight.
+    drainers: AtomicUsize,
     idle: Notify,
 }
 
@@ -55,8 +61,15 @@ impl Default for DispatchLimits {
 impl Dispatch {
     /// Requests go to `handler`, answers to the planes that `planes` knows.
     pub fn new(handler: impl Handler, planes: Arc<dyn ResponsePlanes>, limits: DispatchLimits) -> Self {
-        let inner =
-            Inner { handler: Arc::new(handler), planes, limits, in_flight: AtomicUsize::new(0), idle: Notify::new() };
+        let inner = Inner {
+            handler: Arc::new(handler),
+            planes,
+            limits,
+            discard: Arc::new(Discard { max_item: limits.max_message_size }),
+            in_flight: AtomicUsize::new(0),
+            drainers: AtomicUsize::new(0),
+            idle: Notify::new(),
+        };
         Self { inner: Arc::new(inner), metrics: PlaneMetrics::default() }
     }
 
@@ -72,40 +85,58 @@ impl Dispatch {
 
     /// Runs the handler, its answer going to `reply`. Polls it once in place: a handler that is ready costs no task.
     pub fn launch(&self, request: Request, reply: ResponseSender) {
-        launch(self.run(request, reply));
+        let supervisor = reply.supervise();
+        let deadline = request.context.deadline;
+        self.metrics.begun();
+        let began = Instant::now();
+        let place = match Place::take(&self.inner) {
+            Ok(place) => place,
+            Err(error) => {
+                drop(reply);
+                return self.settle(supervisor, began, Err(PeerError::from(error)));
+            }
+        };
+        let mut future = self.inner.handler.clone().start(request, reply);
+        // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
+        match poll(&mut future, &mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(outcome) => self.settle(supervisor, began, outcome),
+            Poll::Pending => {
+                let state = State::Running(future);
+                let metrics = self.metrics.begun_at(began);
+                let supervisor = Some(supervisor);
+                let _place = Some(place.owned());
+                drop(tokio::spawn(Running { state, supervisor, deadline, timer: None, metrics, _place }));
+            }
+        }
+    }
+
+    fn settle(&self, supervisor: Supervisor, began: Instant, outcome: Result<(), PeerError>) {
+        if let Err(error) = &outcome {
+            self.metrics.error(error.kind());
+        }
+        PlaneMetrics::ended([&self.metrics], began.elapsed());
+        supervisor.settle(outcome);
     }
 
     /// Runs the handler for a request that wants no answer: its items are dropped.
     pub fn launch_one_way(&self, request: Request) {
-        let (sender, stream) = pipe(self.inner.limits.credit, self.inner.limits.max_message_size);
-        launch(self.run(request, sender));
-        tokio::spawn(drain(stream));
+        self.launch(request, self.nobody());
+    }
+
+    fn nobody(&self) -> ResponseSender {
+        ResponseSender::new(self.inner.discard.clone(), 0)
     }
 
     /// The handler as a future that never fails: what goes wrong is told to the caller.
     pub fn run(&self, request: Request, reply: ResponseSender) -> Running {
         let supervisor = reply.supervise();
-        let admitted = Admission::try_new(&self.inner);
         let deadline = request.context.deadline;
-        let (state, admission) = match admitted {
-            Ok(admission) => {
-                // The call itself may panic: `handle` is an ordinary function that returns a future.
-                let call = AssertUnwindSafe(|| self.inner.handler.clone().start(request, reply));
-                match std::panic::catch_unwind(call) {
-                    Ok(future) => (State::Running(future), Some(admission)),
-                    Err(_) => (State::Refused(panicked()), Some(admission)),
-                }
-            }
+        let (state, place) = match Place::take(&self.inner) {
+            Ok(place) => (State::Running(self.inner.handler.clone().start(request, reply)), Some(place.owned())),
             Err(error) => (State::Refused(PeerError::from(error)), None),
         };
-        Running {
-            state,
-            supervisor: Some(supervisor),
-            deadline,
-            timer: None,
-            metrics: self.metrics.begin(),
-            _admission: admission,
-        }
+        let metrics = self.metrics.begin();
+        Running { state, supervisor: Some(supervisor), deadline, timer: None, metrics, _place: place }
     }
 
     /// Opens the response stream that `reply_to` names and returns the acknowledgement to send, and the handler to run
@@ -115,16 +146,10 @@ impl Dispatch {
     pub async fn accept(&self, request: Request, reply_to: &ReplyTo) -> Result<(Ack, Running)> {
         let Opened { sender, located } = match reply_to {
             ReplyTo::To(info) => self.open(&request.context, info).await?,
-            ReplyTo::Inline | ReplyTo::Nothing => {
+            ReplyTo::Nothing => return Ok((Ack::Accepted, self.run(request, self.nobody()))),
+            ReplyTo::Inline => {
                 let (sender, stream) = pipe(self.inner.limits.credit, self.inner.limits.max_message_size);
-                let running = self.run(request, sender);
-                return Ok(match reply_to {
-                    ReplyTo::Nothing => {
-                        tokio::spawn(drain(stream));
-                        (Ack::Accepted, running)
-                    }
-                    _ => (Ack::Inline(stream), running),
-                });
+                return Ok((Ack::Inline(stream), self.run(request, sender)));
             }
         };
         let running = self.run(request, sender);
@@ -145,12 +170,13 @@ impl Dispatch {
 
     /// Handlers that run now.
     pub fn in_flight(&self) -> usize {
-        self.inner.in_flight.load(Ordering::Acquire)
+        self.inner.in_flight.load(Ordering::SeqCst)
     }
 
     /// Waits until no handler runs, at most `grace`. Says whether it came to that.
     pub async fn drained(&self, grace: Duration) -> bool {
         let until = tokio::time::Instant::now() + grace;
+        let _drainer = Drainer::new(&self.inner);
         loop {
             let idle = self.inner.idle.notified();
             if self.in_flight() == 0 {
@@ -172,10 +198,6 @@ pub fn launch(mut running: Running) {
     }
 }
 
-async fn drain(mut stream: crate::stream::ResponseStream) {
-    while let Some(Ok(_)) = stream.next().await {}
-}
-
 fn panicked() -> PeerError {
     PeerError::from(Error::unexpected("the handler panicked").with_hint("the responder's log has the panic"))
 }
@@ -193,6 +215,16 @@ impl<H: Handler> Start for H {
     }
 }
 
+/// Polls a handler, which may panic. Its error is one of a request that ran.
+fn poll(future: &mut HandlerFuture, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(PeerError::from(error).started())),
+        Err(_) => Poll::Ready(Err(panicked())),
+    }
+}
+
 enum State {
     Running(HandlerFuture),
     Refused(PeerError),
@@ -205,7 +237,7 @@ pub struct Running {
     deadline: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     metrics: InFlight,
-    _admission: Option<Admission>,
+    _place: Option<OwnedPlace>,
 }
 
 impl Running {
@@ -233,10 +265,8 @@ impl Future for Running {
                 return this.settle(Err(error));
             }
         };
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Ready(outcome)) => return this.settle(outcome.map_err(|error| PeerError::from(error).started())),
-            Ok(Poll::Pending) => {}
-            Err(_) => return this.settle(Err(panicked())),
+        if let Poll::Ready(outcome) = poll(future, cx) {
+            return this.settle(outcome);
         }
         if supervisor.poll_killed(cx).is_ready() {
             return this.settle(Err(PeerError::from(Error::cancelled("the caller went away"))));
@@ -253,31 +283,63 @@ impl Future for Running {
 }
 
 /// One of the handlers that may run at once.
-struct Admission(Arc<Inner>);
+struct Place<'a>(&'a Arc<Inner>);
 
-impl Admission {
-    fn try_new(inner: &Arc<Inner>) -> Result<Self> {
+/// A [`Place`] that a task keeps.
+struct OwnedPlace(Arc<Inner>);
+
+impl<'a> Place<'a> {
+    fn take(inner: &'a Arc<Inner>) -> Result<Self> {
         let limit = inner.limits.max_in_flight;
-        if inner.in_flight.fetch_add(1, Ordering::AcqRel) >= limit {
+        if inner.in_flight.fetch_add(1, Ordering::SeqCst) >= limit {
             inner.leave();
             return Err(Error::overloaded(format!("{limit} requests are in flight at this endpoint"))
                 .with_retry(Retry::Safe)
                 .with_hint("try another instance, or later"));
         }
-        Ok(Self(inner.clone()))
+        Ok(Self(inner))
+    }
+
+    fn owned(self) -> OwnedPlace {
+        let owned = OwnedPlace(self.0.clone());
+        std::mem::forget(self);
+        owned
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for OwnedPlace {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// One who waits until nobody is in flight.
+struct Drainer<'a>(&'a Inner);
+
+impl<'a> Drainer<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.drainers.fetch_add(1, Ordering::SeqCst);
+        Self(inner)
+    }
+}
+
+impl Drop for Drainer<'_> {
+    fn drop(&mut self) {
+        self.0.drainers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Inner {
+    /// Either this sees who waits, or who waits sees that nobody is left: both write before they look, in one order.
     fn leave(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.drainers.load(Ordering::SeqCst) > 0 {
             self.idle.notify_waiters();
         }
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }

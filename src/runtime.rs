@@ -43,9 +43,11 @@ use crate::system::{Health, Status};
 use crate::target::{ServiceName, Target, TransportAddress};
 use crate::telemetry::Telemetry;
 
+mod attempt;
 mod builder;
 mod call;
 mod explain;
+mod lane;
 mod route;
 mod rpc;
 mod service;
@@ -64,12 +66,25 @@ struct Inner {
     layers: Stack,
     health: Health,
     instance_id: u64,
-    services: Mutex<HashMap<ServiceName, Service>>,
+    state: State,
+}
+
+/// What comes about while a runtime is used.
+#[derive(Default)]
+struct State {
+    services: Mutex<Services>,
     targets: Mutex<HashMap<String, Called>>,
     dispatches: Mutex<Vec<Dispatch>>,
     closed: AtomicBool,
     #[cfg(feature = "http")]
     system: OnceCell<crate::system::SystemServer>,
+}
+
+#[derive(Default)]
+struct Services {
+    by_name: HashMap<ServiceName, Service>,
+    /// As they were asked for: several spellings mean one service, and reading a name costs more than finding it.
+    by_text: HashMap<String, Service>,
 }
 
 /// A URL that has been called: its connection and subject.
@@ -79,7 +94,7 @@ struct Called {
     subject: Option<Subject>,
 }
 
-/// URLs whose connections are kept for the next call.
+/// URLs whose connections are kept for the next call, and spellings of names whose services are.
 const MAX_TARGETS: usize = 1024;
 
 impl Biplane {
@@ -100,13 +115,25 @@ impl Biplane {
 
     /// The service `name` as a connection, for many calls. Kept, so asking again is cheap.
     pub async fn service(&self, name: &str) -> Result<Service> {
-        let name: ServiceName = name.parse()?;
         self.0.check_open()?;
-        if let Some(service) = self.0.services().get(&name) {
+        if let Some(service) = self.0.services().by_text.get(name) {
             return Ok(service.clone());
         }
-        let watch = self.0.discovery()?.watch(&name).await?;
-        Ok(self.0.services().entry(name.clone()).or_insert_with(|| Service::new(&self.0, name, watch)).clone())
+        let (text, name) = (name.to_owned(), name.parse::<ServiceName>()?);
+        let known = self.0.services().by_name.get(&name).cloned();
+        let service = match known {
+            Some(service) => service,
+            None => {
+                let watch = self.0.discovery()?.watch(&name).await?;
+                let fresh = || Service::new(&self.0, name.clone(), watch);
+                self.0.services().by_name.entry(name.clone()).or_insert_with(fresh).clone()
+            }
+        };
+        let mut services = self.0.services();
+        if services.by_text.len() < MAX_TARGETS {
+            services.by_text.insert(text, service.clone());
+        }
+        Ok(service)
     }
 
     /// Calls a service by name, or a URL, with a message. The answer's stream carries every later error.
@@ -253,16 +280,16 @@ impl Biplane {
     /// afterwards gets `Closed`. Withdraw services first ([`Serving::stop`]), so that callers stop coming.
     pub async fn shutdown(&self, grace: Duration) {
         let inner = &self.0;
-        inner.closed.store(true, Ordering::Release);
+        inner.state.closed.store(true, Ordering::Release);
         inner.health.advance(Status::Draining);
         let until = tokio::time::Instant::now() + grace;
         let left = || until.saturating_duration_since(tokio::time::Instant::now());
-        let dispatches = std::mem::take(&mut *inner.dispatches.lock().unwrap_or_else(PoisonError::into_inner));
+        let dispatches = std::mem::take(&mut *inner.state.dispatches.lock().unwrap_or_else(PoisonError::into_inner));
         for dispatch in dispatches {
             dispatch.drained(left()).await;
         }
-        let services: Vec<_> = inner.services().drain().map(|(_, service)| service).collect();
-        for service in services {
+        let services = std::mem::take(&mut *inner.services());
+        for service in services.by_name.into_values() {
             let _ = service.close(left()).await;
         }
         let targets: Vec<_> = inner.targets().drain().map(|(_, called)| called.connection).collect();
@@ -284,54 +311,28 @@ impl Biplane {
 }
 
 impl Inner {
-    fn new(
-        registry: TransportRegistry,
-        config: Arc<Config>,
-        settings: Vec<Setting>,
-        telemetry: Telemetry,
-        layers: Stack,
-        health: Health,
-        instance_id: u64,
-    ) -> Self {
-        Self {
-            registry,
-            config,
-            settings,
-            telemetry,
-            layers,
-            health,
-            instance_id,
-            services: Mutex::default(),
-            targets: Mutex::default(),
-            dispatches: Mutex::default(),
-            closed: AtomicBool::new(false),
-            #[cfg(feature = "http")]
-            system: OnceCell::new(),
-        }
-    }
-
     fn discovery(&self) -> Result<Arc<dyn Discovery>> {
         self.registry.get_discovery(&self.config.discovery.backend)
     }
 
     fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.state.closed.load(Ordering::Acquire)
     }
 
     fn check_open(&self) -> Result<()> {
         if self.is_closed() { Err(Error::closed("this runtime has been shut down")) } else { Ok(()) }
     }
 
-    fn services(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceName, Service>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    fn services(&self) -> std::sync::MutexGuard<'_, Services> {
+        self.state.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn targets(&self) -> std::sync::MutexGuard<'_, HashMap<String, Called>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, dispatch: &Dispatch) {
-        self.dispatches.lock().unwrap_or_else(PoisonError::into_inner).push(dispatch.clone());
+        self.state.dispatches.lock().unwrap_or_else(PoisonError::into_inner).push(dispatch.clone());
     }
 
     #[cfg(feature = "http")]
@@ -341,8 +342,12 @@ impl Inner {
         }
         let bind =
             || crate::system::SystemServer::bind(&self.config.system, self.telemetry.clone(), self.health.clone());
-        let server =
-            self.system.get_or_try_init(bind).await.map_err(|error| error.with_phase(crate::error::Phase::Listen))?;
+        let server = self
+            .state
+            .system
+            .get_or_try_init(bind)
+            .await
+            .map_err(|error| error.with_phase(crate::error::Phase::Listen))?;
         Ok(Some(server.local_addr()))
     }
 

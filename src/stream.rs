@@ -173,21 +173,18 @@ impl ResponseStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        let event = std::task::ready!(self.source.poll_next(self.key, cx));
-        Poll::Ready(match event {
-            Some(Ok(event)) => {
-                self.seen += u64::from(matches!(event, Event::Item(_)));
-                Some(Ok(event))
-            }
-            Some(Err(error)) => {
+        let polled = self.source.poll_next(self.key, cx);
+        // Looked at and passed on as it is: an event is large, and every layer of a stream would move it once more.
+        match &polled {
+            Poll::Pending | Poll::Ready(Some(Ok(Event::Inbound(_)))) => {}
+            Poll::Ready(Some(Ok(Event::Item(_)))) => self.seen += 1,
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(Err(_))) => {
                 self.ended = true;
-                Some(Err(error.at_item(self.seen)))
+                return polled.map(|event| event.map(|event| event.map_err(|error| error.at_item(self.seen))));
             }
-            None => {
-                self.ended = true;
-                None
-            }
-        })
+        }
+        polled
     }
 }
 

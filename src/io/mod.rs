@@ -27,6 +27,7 @@ mod response;
 pub mod sessions;
 #[cfg(unix)]
 pub mod socket_file;
+mod targets;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(any(feature = "tcp", feature = "lines"))]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A request plane over byte links.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::accept::Accepting;
 use super::bytes::{ByteTransport, Door, Links, STREAMS_PER_LINK};
 use super::known::KnownLinks;
 use super::link::{MuxLink, NoService, Service};
+use super::targets::Targets;
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, PeerError, Phase, Result, Retry};
 use crate::message::{Message, Request, Subject};
@@ -25,7 +26,7 @@ use crate::telemetry::PoolMetrics;
 /// Sends requests over pooled links.
 pub struct MuxRequestClient {
     transport: Arc<dyn ByteTransport>,
-    pool: Pool<Arc<MuxLink>>,
+    targets: Targets,
 }
 
 impl MuxRequestClient {
@@ -35,7 +36,9 @@ impl MuxRequestClient {
         settings: PoolSettings,
         metrics: impl Fn(&PoolKey) -> PoolMetrics + Send + Sync + 'static,
     ) -> Self {
-        Self { transport: links.transport.clone(), pool: pool(links, settings, KnownLinks::default(), metrics) }
+        let transport = links.transport.clone();
+        let pool = pool(links, settings, KnownLinks::default(), metrics);
+        Self { targets: Targets::new(pool, transport.id()), transport }
     }
 }
 
@@ -63,21 +66,11 @@ pub(super) fn check_transport(ours: &TransportId, address: &TransportAddress) ->
     Err(Error::unsupported(format!("{ours} does not carry to {address}")).with_retry(Retry::Safe))
 }
 
-/// The pool's key of an address.
-pub(super) fn key(transport: &TransportId, address: &str) -> PoolKey {
-    PoolKey { transport: transport.clone(), authority: address.to_owned(), security: String::new(), affinity: None }
-}
-
 #[async_trait]
 impl RequestPlaneClient for MuxRequestClient {
     async fn send_request(&self, to: &TransportAddress, request: Request, reply_to: &ReplyTo) -> Result<Ack> {
-        check_transport(&self.transport.id(), to)?;
-        let deadline = request.context.deadline;
-        let key = key(&to.transport, &to.address);
-        let lease = match self.pool.try_checkout(&key) {
-            Some(lease) => lease,
-            None => self.pool.checkout(&key, deadline).await?,
-        };
+        check_transport(self.targets.transport(), to)?;
+        let lease = self.targets.of(&to.address).checkout(request.context.deadline).await?;
         let link = Arc::clone(&lease);
         let has_items = request.items.is_some();
         let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)))?;
@@ -159,16 +152,16 @@ impl RequestPlaneServer for MuxRequestServer {
 }
 
 #[derive(Default)]
-struct Router(Mutex<HashMap<Subject, Dispatch>>);
+struct Router(Mutex<BTreeMap<Subject, Arc<Dispatch>>>);
 
 impl Router {
     fn add(&self, subject: Subject, dispatch: Dispatch) -> Result<()> {
-        use std::collections::hash_map::Entry;
+        use std::collections::btree_map::Entry;
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subject) {
             Entry::Occupied(entry) => Err(Error::config(format!("the endpoint {} is registered already", entry.key()))
                 .with_detail(Detail::AlreadyRegistered)),
             Entry::Vacant(entry) => {
-                entry.insert(dispatch);
+                entry.insert(Arc::new(dispatch));
                 Ok(())
             }
         }
@@ -178,7 +171,7 @@ impl Router {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
     }
 
-    fn find(&self, subject: &Subject) -> Option<Dispatch> {
+    fn find(&self, subject: &Subject) -> Option<Arc<Dispatch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
     }
 }
@@ -202,7 +195,7 @@ impl Service for Router {
     }
 }
 
-async fn acknowledge(dispatch: Dispatch, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+async fn acknowledge(dispatch: Arc<Dispatch>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
     let has_items = request.items.is_some();
     let accepting = dispatch.accept(request, &reply_to);
     let accepted = tokio::select! {

@@ -18,11 +18,12 @@ use super::accept::Accepting;
 use super::bytes::{Door, Links};
 use super::known::KnownLinks;
 use super::link::{MuxLink, Service};
-use super::request::{check_transport, key, pool};
+use super::request::{check_transport, pool};
+use super::targets::Targets;
 use crate::error::{Error, PeerError, Phase, Result, Retry};
 use crate::message::RequestContext;
 use crate::plane::{Opened, Pending, PendingResponse, ResponseConnectionInfo, ResponsePlane};
-use crate::pool::{Pool, PoolKey, PoolSettings, PoolStats};
+use crate::pool::{PoolKey, PoolSettings, PoolStats};
 use crate::proto::mux::Key;
 use crate::proto::open::TOKEN_LEN;
 use crate::stream::{Event, ResponseStream};
@@ -39,7 +40,7 @@ const TOKEN: &str = "token";
 pub struct MuxResponsePlane {
     links: Links,
     server: OnceCell<StreamServer>,
-    pool: Pool<Arc<MuxLink>>,
+    targets: Targets,
     /// The pool's links, leased ones too.
     dialled: KnownLinks,
     call_home_timeout: Duration,
@@ -56,12 +57,13 @@ impl MuxResponsePlane {
     ) -> Self {
         let dialled = KnownLinks::default();
         let pool = pool(links.clone(), settings, dialled.clone(), metrics);
-        Self { links, server: OnceCell::new(), pool, dialled, call_home_timeout }
+        let targets = Targets::new(pool, links.transport.id());
+        Self { links, server: OnceCell::new(), targets, dialled, call_home_timeout }
     }
 
     /// How the pool of links to callers fares.
     pub fn pool_stats(&self) -> PoolStats {
-        self.pool.stats()
+        self.targets.pool().stats()
     }
 
     async fn server(&self) -> Result<&StreamServer> {
@@ -91,16 +93,13 @@ impl ResponsePlane for MuxResponsePlane {
     }
 
     async fn create_response_stream(&self, context: &RequestContext, info: &ResponseConnectionInfo) -> Result<Opened> {
-        check_transport(&self.links.transport.id(), &info.address)?;
+        check_transport(self.targets.transport(), &info.address)?;
         let token = info.metadata.get(TOKEN).and_then(|text| from_hex(text)).ok_or_else(|| {
             Error::protocol(format!("the reply-to of {} lacks a token of 32 hexadecimal digits", info.context_id))
         })?;
-        let key = key(&self.links.transport.id(), &info.address.address);
+        let target = self.targets.of(&info.address.address);
         loop {
-            let lease = match self.pool.try_checkout(&key) {
-                Some(lease) => lease,
-                None => self.pool.checkout(&key, context.deadline).await?,
-            };
+            let lease = target.checkout(context.deadline).await?;
             let (link, is_reused) = (Arc::clone(&lease), lease.is_reused());
             match link.open_call_home(token, Some(Box::new(lease))) {
                 Ok(sender) => return Ok(Opened { sender, located: None }),
@@ -112,7 +111,7 @@ impl ResponsePlane for MuxResponsePlane {
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {
-        self.pool.close();
+        self.targets.close();
         let listening = async {
             if let Some(server) = self.server.get() {
                 server.accepting.close(grace).await;

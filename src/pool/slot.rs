@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -44,8 +44,8 @@ impl<L: Link> Slot<L> {
     pub(super) fn try_checkout(self: &Arc<Self>) -> Option<Lease<L>> {
         let grant = self.act(Core::try_checkout)?;
         // No clock is read here: what the histogram's first bucket holds is "at once".
-        self.metrics.acquired(Duration::ZERO);
-        Some(self.lease(grant))
+        self.metrics.reused_at_once();
+        Some(Lease::new(Arc::clone(self), grant))
     }
 
     /// Waits in line. `joined` is called once the slot has a reason to be looked after.

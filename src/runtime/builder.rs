@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Biplane, Inner};
+use super::{Biplane, Inner, State};
 use crate::config::{Config, Inputs, load};
 use crate::error::{Error, Phase, Result};
 use crate::layer::{Layer, Stack};
@@ -127,15 +127,16 @@ impl Builder {
         for share in self.share {
             share(&context);
         }
-        Ok(Biplane(Arc::new(Inner::new(
-            registry.bind(context),
+        Ok(Biplane(Arc::new(Inner {
+            registry: registry.bind(context),
             config,
-            loaded.settings,
+            settings: loaded.settings,
             telemetry,
-            self.layers,
-            Health::new(instance_id),
+            layers: self.layers,
+            health: Health::new(instance_id),
             instance_id,
-        ))))
+            state: State::default(),
+        })))
     }
 }
 

@@ -4,56 +4,47 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::Inner;
-use super::route::Route;
+use super::attempt::{Attempt, Chosen, Failed};
+use super::lane::Lane;
 use super::service::Service;
-use crate::connection::{Connection, Inbound};
-use crate::discovery::balance::Pick;
+use crate::connection::Inbound;
 use crate::error::{Detail, Error, ErrorKind, Phase, Result, Retry};
-use crate::message::{ControlMessage, Request};
-use crate::plane::PlaneType;
+use crate::message::{ControlMessage, Message, Request, RequestContext};
 use crate::stream::{Event, ResponseStream, Source};
 use crate::target::TransportId;
-use crate::telemetry::InFlight;
 
 /// Attempts of one call, on all instances and transports together.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Sends `request` to an instance of `service`. If a connection is there, it is on its way when this returns.
-pub(super) fn call(runtime: Arc<Inner>, service: Service, request: Request) -> Result<ResponseStream> {
-    let mut state = State {
-        runtime,
-        service,
-        request: Some(request),
-        failed: Vec::new(),
-        redialled: Vec::new(),
-        attempts: 0,
-        carried_by: None,
-        control: None,
-        idle: None,
-        stage: Stage::Over,
-    };
-    state.stage = state.first_stage();
-    Ok(ResponseStream::new(Arc::new(Call(Mutex::new(state))), 0))
+/// Calls that are over and kept for the next ones of their service. A caller ends one before it begins the next, so that
+/// few serve many.
+const MAX_SPARE: usize = 64;
+
+/// A call, or the room for one: its service keeps those that are over, so that a call allocates nothing.
+pub(super) struct Call {
+    state: Mutex<State>,
+    this: Weak<Self>,
 }
 
-struct Call(Mutex<State>);
+/// Calls that are over, with nothing in them.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<Arc<Call>>>);
 
 struct State {
-    runtime: Arc<Inner>,
-    service: Service,
-    /// Kept until the answer begins, to send it again.
-    request: Option<Request>,
+    /// Nothing between two calls.
+    service: Option<Service>,
+    asked: Asked,
     /// Instances that failed this call.
     failed: Vec<u64>,
     /// Instances whose old connection had died: they get one fresh one before they count as failed.
     redialled: Vec<u64>,
     attempts: usize,
-    /// The transport of the last attempt.
+    /// The transport of the last attempt, if that failed.
     carried_by: Option<TransportId>,
     /// What the caller said before there was a stream to say it to.
     control: Option<ControlMessage>,
@@ -62,61 +53,44 @@ struct State {
     stage: Stage,
 }
 
+/// What is to be sent, if it is.
+enum Asked {
+    Nothing,
+    /// For the first time.
+    Whole(Request),
+    /// Again. Kept until the answer begins; the subject is the service's.
+    Again(RequestContext, Message),
+}
+
 type Connecting = Pin<Box<dyn Future<Output = Result<Attempt, Failed>> + Send>>;
 
 enum Stage {
     Connecting(Connecting),
-    Answering { stream: ResponseStream, attempt: Attempt, metrics: [InFlight; 2], has_begun: bool },
+    Answering { stream: ResponseStream, attempt: Attempt, has_begun: bool },
     Over,
 }
 
-/// An instance, and which of its routes is tried.
-struct Chosen {
-    pick: Pick,
-    routes: Arc<[Route]>,
-    at: usize,
+/// Sends `request` to an instance of `service`. If a connection is there, it is on its way when this returns.
+pub(super) fn call(runtime: &Arc<Inner>, service: &Service, request: Request, now: Instant) -> ResponseStream {
+    let call = service.shared.spare.take();
+    call.state().begin(runtime, service, request, now);
+    ResponseStream::new(call, 0)
 }
 
-/// A chosen instance with a connection to it.
-struct Attempt {
-    chosen: Chosen,
-    connection: Arc<dyn Connection>,
-    /// The connection had been used before.
-    is_reused: bool,
-}
-
-/// An attempt that did not come to a connection.
-struct Failed {
-    error: Error,
-    /// Who was tried, if anyone was there.
-    tried: Option<Box<Chosen>>,
-    /// The connection was an old one: that it is dead says nothing about the instance.
-    was_reused: bool,
-}
-
-impl Chosen {
-    fn id(&self) -> u64 {
-        self.pick.instance().instance_id
+impl Spare {
+    fn take(&self) -> Arc<Call> {
+        let spare = self.calls().pop();
+        spare.unwrap_or_else(|| Arc::new_cyclic(|this| Call { state: Mutex::new(State::new()), this: this.clone() }))
     }
 
-    fn route(&self) -> Option<&Route> {
-        self.routes.get(self.at)
-    }
-}
-
-impl Failed {
-    fn at(chosen: Chosen, error: Error) -> Self {
-        Self { error, tried: Some(Box::new(chosen)), was_reused: false }
-    }
-
-    fn nobody(error: Error) -> Self {
-        Self { error, tried: None, was_reused: false }
+    fn calls(&self) -> MutexGuard<'_, Vec<Arc<Call>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Call {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,59 +114,105 @@ impl Source for Call {
         }
     }
 
+    /// The one handle of the call is being dropped: nobody else asks for anything any more.
     fn release(&self, _key: u64) {
-        let stage = std::mem::replace(&mut self.state().stage, Stage::Over);
-        drop(stage);
+        let Some(service) = self.state().clear() else { return };
+        let Some(this) = self.this.upgrade() else { return };
+        let mut spare = service.shared.spare.calls();
+        if spare.len() < MAX_SPARE {
+            spare.push(this);
+        }
     }
 }
 
 impl State {
+    const fn new() -> Self {
+        Self {
+            service: None,
+            asked: Asked::Nothing,
+            failed: Vec::new(),
+            redialled: Vec::new(),
+            attempts: 0,
+            carried_by: None,
+            control: None,
+            idle: None,
+            stage: Stage::Over,
+        }
+    }
+
+    /// Lets go of everything, in place. Whose call it was.
+    fn clear(&mut self) -> Option<Service> {
+        self.stage = Stage::Over;
+        self.asked = Asked::Nothing;
+        self.failed.clear();
+        self.redialled.clear();
+        self.attempts = 0;
+        self.carried_by = None;
+        self.control = None;
+        self.idle = None;
+        self.service.take()
+    }
+
+    fn begin(&mut self, runtime: &Arc<Inner>, service: &Service, request: Request, now: Instant) {
+        self.service = Some(service.clone());
+        if let Err(failed) = self.begin_at_once(runtime, service, request, now) {
+            self.stage = Stage::Connecting(Box::pin(async move { Err(*failed) }));
+        }
+    }
+
     /// The common case has everything at hand: an instance and a connection to it.
     ///
     /// An instance is picked once: a pick that came to nothing would still be a turn, and where turns go round, an instance
     /// without a connection would lose each of its turns to the next one, and never get a connection.
-    fn first_stage(&mut self) -> Stage {
-        let failed = |failed: Failed| Stage::Connecting(Box::pin(async move { Err(failed) }));
-        let Ok(pick) = self.service.shared.pick(self.service.direct, &[]) else { return self.connecting(None, None) };
-        let routes = match self.service.shared.routes(&self.runtime, pick.instance()) {
-            Ok(routes) => routes,
-            Err(error) => return failed(Failed::at(Chosen { pick, routes: Arc::default(), at: 0 }, error)),
+    fn begin_at_once(
+        &mut self,
+        runtime: &Arc<Inner>,
+        service: &Service,
+        request: Request,
+        now: Instant,
+    ) -> Result<(), Box<Failed>> {
+        let chosen = match service.shared.pick(service.direct, now, &[]) {
+            Ok(pick) => match Chosen::new(pick, runtime) {
+                Ok(chosen) => Some(chosen),
+                Err(failed) => {
+                    self.asked = Asked::Whole(request);
+                    return Err(failed);
+                }
+            },
+            Err(_) => None,
         };
-        let chosen = Chosen { pick, routes, at: 0 };
-        let at_hand = chosen.route().and_then(|route| self.service.shared.cached(chosen.id(), route));
-        let Some(connection) = at_hand else { return self.connecting(Some(chosen), None) };
-        match self.send(Attempt { chosen, connection, is_reused: true }) {
-            Ok(stage) => stage,
-            Err(error) => failed(*error),
+        let at_hand = chosen.as_ref().and_then(Chosen::lane).and_then(Lane::cached);
+        match (chosen, at_hand) {
+            (Some(chosen), Some(connection)) => {
+                self.send(runtime, Attempt { chosen, connection, is_reused: true }, request, now)
+            }
+            (chosen, _) => {
+                self.asked = Asked::Whole(request);
+                self.connect(runtime.clone(), service, chosen, None);
+                Ok(())
+            }
         }
     }
 
-    /// Chooses an instance, or goes on with the routes that are left for one, and connects. If nobody is left to choose,
+    /// Chooses an instance, or goes on with the lanes that are left for one, and connects. If nobody is left to choose,
     /// `before` is the error: what went wrong says more than that.
-    fn connecting(&self, next: Option<Chosen>, before: Option<Error>) -> Stage {
-        let (runtime, service, failed) = (self.runtime.clone(), self.service.clone(), self.failed.clone());
-        let deadline = self.request.as_ref().and_then(|request| request.context.deadline);
-        Stage::Connecting(Box::pin(async move {
+    fn connect(&mut self, runtime: Arc<Inner>, service: &Service, next: Option<Chosen>, before: Option<Error>) {
+        let (service, failed) = (service.clone(), self.failed.clone());
+        let deadline = self.asked.deadline();
+        self.stage = Stage::Connecting(Box::pin(async move {
             let chosen = match next {
                 Some(next) => next,
                 None => {
-                    let pick =
-                        choose(&service, &failed).await.map_err(|error| Failed::nobody(before.unwrap_or(error)))?;
-                    match service.shared.routes(&runtime, pick.instance()) {
-                        Ok(routes) => Chosen { pick, routes, at: 0 },
-                        Err(error) => {
-                            let chosen = Chosen { pick, routes: Arc::default(), at: 0 };
-                            return Err(Failed::at(chosen, error));
-                        }
-                    }
+                    let pick = service.choose(&failed).await;
+                    let pick = pick.map_err(|error| Failed::nobody(before.unwrap_or(error)))?;
+                    Chosen::new(pick, &runtime).map_err(|failed| *failed)?
                 }
             };
-            let Some(route) = chosen.route() else {
+            let Some(lane) = chosen.lane() else {
                 let error = Error::no_transport("no route is left to this instance");
                 return Err(Failed::at(chosen, error));
             };
-            let id = chosen.id();
-            let connecting = service.shared.connection(&runtime, id, route);
+            let connecting = lane.connected(&runtime, || service.shared.count_connected());
             let connected = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), connecting)
                     .await
@@ -203,62 +223,57 @@ impl State {
                 Ok((connection, is_reused)) => Ok(Attempt { chosen, connection, is_reused }),
                 Err(error) => Err(Failed::at(chosen, error)),
             }
-        }))
+        }));
     }
 
     /// Puts the request on the connection.
-    fn send(&mut self, attempt: Attempt) -> Result<Stage, Box<Failed>> {
-        let fail = |error, attempt: Attempt| {
-            let was_reused = attempt.is_reused;
-            Box::new(Failed { was_reused, ..Failed::at(attempt.chosen, error) })
-        };
-        let (Some(request), Some(route)) = (self.request.take(), attempt.chosen.route().cloned()) else {
-            return Err(fail(Error::unexpected("the request was sent already"), attempt));
-        };
-        // A streaming request cannot be sent twice: it goes as it is, and is not kept.
-        let request = match request.try_clone() {
-            Some(copy) => {
-                self.request = Some(request);
-                copy
-            }
-            None => request,
-        };
+    fn send(
+        &mut self,
+        runtime: &Inner,
+        mut attempt: Attempt,
+        request: Request,
+        now: Instant,
+    ) -> Result<(), Box<Failed>> {
+        self.asked = Asked::again(&request);
         self.attempts += 1;
-        self.count_fallback(&route.request);
-        let shared = &self.service.shared;
-        let metrics = [(&route.request, PlaneType::Request), (&route.response, PlaneType::Response)]
-            .map(|(id, plane)| shared.metrics(&self.runtime, id, plane).begin());
+        attempt.chosen.begin(now);
+        if let Some(lane) = attempt.chosen.lane() {
+            // That a transport of the fallback list carries what another one should have.
+            let to = &lane.route.request;
+            let from = match &self.carried_by {
+                Some(from) if from != to && runtime.config.fallback.contains(to) => Some(from),
+                Some(_) => None,
+                None => lane.in_place_of.as_ref(),
+            };
+            if let Some(from) = from {
+                runtime.telemetry.count_fallback(from, to);
+            }
+        }
         match attempt.connection.open(request) {
             Ok(stream) => {
                 attempt.chosen.pick.sent();
                 if let Some(message) = self.control.take() {
                     stream.control(message);
                 }
-                Ok(Stage::Answering { stream, attempt, metrics, has_begun: false })
+                self.stage = Stage::Answering { stream, attempt, has_begun: false };
+                Ok(())
             }
             Err(error) => {
-                metrics.iter().for_each(|metrics| metrics.fail(error.kind()));
                 if attempt.is_reused {
-                    self.forget(&attempt);
+                    attempt.forget();
                 }
-                Err(fail(error, attempt))
+                Err(self.failed(attempt, error))
             }
         }
     }
 
-    /// Counts that a transport of the fallback list carries what another one should have.
-    fn count_fallback(&mut self, to: &TransportId) {
-        let config = &self.runtime.config;
-        let from = self.carried_by.replace(to.clone()).or_else(|| config.request_planes.first().cloned());
-        if let Some(from) = from.filter(|from| from != to && config.fallback.contains(to)) {
-            self.runtime.telemetry.count_fallback(&from, to);
+    /// What was sent, or could not be, came to this.
+    fn failed(&mut self, attempt: Attempt, error: Error) -> Box<Failed> {
+        if let Some(lane) = attempt.chosen.lane() {
+            lane.fail(error.kind());
+            self.carried_by = Some(lane.route.request.clone());
         }
-    }
-
-    fn forget(&mut self, attempt: &Attempt) {
-        if let Some(route) = attempt.chosen.route() {
-            self.service.shared.evict(attempt.chosen.id(), route);
-        }
+        attempt.failed(error)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
@@ -267,46 +282,67 @@ impl State {
                 Stage::Over => return Poll::Ready(None),
                 Stage::Connecting(connecting) => {
                     let connected = ready!(connecting.as_mut().poll(cx));
-                    let sent = match connected {
-                        Ok(attempt) => self.send(attempt),
-                        Err(failed) => Err(Box::new(failed)),
-                    };
-                    match sent {
-                        Ok(stage) => self.stage = stage,
-                        Err(failed) => {
-                            if let Some(error) = self.recover(*failed) {
-                                return Poll::Ready(Some(Err(error)));
-                            }
-                        }
+                    if let Some(error) = self.connected(connected) {
+                        return Poll::Ready(Some(Err(error)));
                     }
                 }
-                Stage::Answering { stream, attempt, has_begun, metrics } => {
-                    let Poll::Ready(event) = stream.poll_event(cx) else { return self.poll_idle(cx) };
-                    self.idle = None;
-                    match event {
-                        Some(Ok(event)) => {
-                            if !*has_begun {
-                                *has_begun = true;
-                                attempt.chosen.pick.succeeded();
-                                self.request = None;
-                            }
-                            return Poll::Ready(Some(Ok(event)));
+                Stage::Answering { stream, attempt, has_begun } => {
+                    let polled = stream.poll_event(cx);
+                    match &polled {
+                        Poll::Pending => return self.poll_idle(cx),
+                        Poll::Ready(Some(Ok(_))) if *has_begun => self.idle = None,
+                        Poll::Ready(Some(Ok(_))) => {
+                            *has_begun = true;
+                            attempt.chosen.pick.succeeded();
+                            self.asked = Asked::Nothing;
+                            self.idle = None;
                         }
-                        None => {
+                        Poll::Ready(None) => {
                             attempt.chosen.pick.succeeded();
                             self.stage = Stage::Over;
-                            return Poll::Ready(None);
                         }
-                        Some(Err(error)) => {
-                            metrics.iter().for_each(|metrics| metrics.fail(error.kind()));
-                            if let Some(error) = self.lost(error) {
-                                return Poll::Ready(Some(Err(error)));
+                        Poll::Ready(Some(Err(_))) => {
+                            self.idle = None;
+                            let Poll::Ready(Some(Err(error))) = polled else { continue };
+                            match self.lost(error) {
+                                Some(error) => return Poll::Ready(Some(Err(error))),
+                                None => continue,
                             }
                         }
                     }
+                    return polled;
                 }
             }
         }
+    }
+
+    /// There is a connection to send on, or none to be had. Another attempt, or the error for the caller.
+    fn connected(&mut self, connected: Result<Attempt, Failed>) -> Option<Error> {
+        let attempt = match connected {
+            Ok(attempt) => attempt,
+            Err(failed) => return self.recover(failed),
+        };
+        let (request, runtime) = match self.request() {
+            Ok(ready) => ready,
+            Err(error) => {
+                self.stage = Stage::Over;
+                return Some(error);
+            }
+        };
+        let sent = self.send(&runtime, attempt, request, Instant::now());
+        sent.err().and_then(|failed| self.recover(*failed))
+    }
+
+    /// What is to be sent, and whose call it is.
+    fn request(&mut self) -> Result<(Request, Arc<Inner>)> {
+        let shared = self.service.as_ref().map(|service| &service.shared);
+        let shared = shared.ok_or_else(|| Error::unexpected("the call is over"))?;
+        let request = match std::mem::replace(&mut self.asked, Asked::Nothing) {
+            Asked::Nothing => return Err(Error::unexpected("the request was sent already")),
+            Asked::Whole(request) => request,
+            Asked::Again(context, message) => Request::new(shared.subject.clone(), message).with_context(context),
+        };
+        Ok((request, shared.runtime()?))
     }
 
     /// The answer failed. Another attempt, or the error for the caller.
@@ -316,13 +352,10 @@ impl State {
         };
         if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect) {
             // Whoever calls next shall not meet the same dead connection.
-            self.forget(&attempt);
+            attempt.forget();
         }
-        if has_begun {
-            return Some(error);
-        }
-        let was_reused = attempt.is_reused;
-        self.recover(Failed { was_reused, ..Failed::at(attempt.chosen, error) })
+        let failed = self.failed(attempt, error);
+        if has_begun { Some(failed.error) } else { self.recover(*failed) }
     }
 
     /// An attempt failed before anything of the answer came.
@@ -342,8 +375,7 @@ impl State {
         if !is_safe {
             return Some(error);
         }
-        chosen.at += 1;
-        if chosen.route().is_some() {
+        if chosen.goes_on() {
             return self.retry(error, Some(*chosen));
         }
         self.failed.push(id);
@@ -352,41 +384,46 @@ impl State {
     }
 
     fn retry(&mut self, error: Error, next: Option<Chosen>) -> Option<Error> {
-        let deadline = self.request.as_ref().and_then(|request| request.context.deadline);
-        let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if self.request.is_none() || self.attempts + self.failed.len() >= MAX_ATTEMPTS || is_late {
+        let is_late = self.asked.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        let is_sent = matches!(self.asked, Asked::Nothing);
+        if is_sent || self.attempts + self.failed.len() >= MAX_ATTEMPTS || is_late {
             return Some(error);
         }
-        tracing::debug!(target: "biplane::call", service = %self.service.shared.name, "trying again: {error}");
-        self.stage = self.connecting(next, Some(error));
+        let Some(service) = self.service.clone() else { return Some(error) };
+        let Ok(runtime) = service.shared.runtime() else { return Some(error) };
+        tracing::debug!(target: "biplane::call", service = %service.shared.name, "trying again: {error}");
+        self.connect(runtime, &service, next, Some(error));
         None
     }
 
     /// Nothing came. Bounded by the time between items where one is set.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let Some(limit) = self.runtime.config.limits.read_timeout else { return Poll::Pending };
+        let limit = self.service.as_ref().and_then(|service| service.shared.read_timeout);
+        let Some(limit) = limit else { return Poll::Pending };
         let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(idle.as_mut().poll(cx));
-        self.stage = Stage::Over;
         let error = Error::timeout(format!("no item within {} s", limit.as_secs_f32()))
             .with_detail(Detail::DeadlineExceeded { items_seen: 0 })
             .with_hint("BIPLANE_READ_TIMEOUT sets the time between items");
+        self.stage = Stage::Over;
         Poll::Ready(Some(Err(error)))
     }
 }
 
-/// An instance that has not failed this call. Asks discovery once more before it says that there is none.
-async fn choose(service: &Service, failed: &[u64]) -> Result<Pick> {
-    let shared = &service.shared;
-    let error = match shared.pick(service.direct, failed) {
-        Ok(pick) => return Ok(pick),
-        Err(error) => error,
-    };
-    let runtime = shared.runtime()?;
-    shared.adopt(&runtime.discovery()?.refresh(&shared.name).await?);
-    if let Ok(pick) = shared.pick(service.direct, failed) {
-        return Ok(pick);
+impl Asked {
+    /// What there is to send once more; nothing of a streaming request, which can be sent only once.
+    fn again(request: &Request) -> Self {
+        match request.items {
+            None => Self::Again(request.context.clone(), request.message.clone()),
+            Some(_) => Self::Nothing,
+        }
     }
-    let hint = runtime.who_is_there(&shared.name).await;
-    Err(error.with_target(shared.name.to_string()).with_phase(Phase::Discover).with_retry(Retry::Safe).with_hint(hint))
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Nothing => None,
+            Self::Whole(request) => request.context.deadline,
+            Self::Again(context, _) => context.deadline,
+        }
+    }
 }

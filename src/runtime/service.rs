@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A service by name, as a connection: instances found, balanced, connected once and called.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
 
 use super::Inner;
-use super::call::call;
-use super::route::Route;
+use super::attempt::Chosen;
+use super::call::{Spare, call};
+use super::lane::Lanes;
 use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::discovery::balance::{Balancer, Pick};
 use crate::discovery::{Instance, Watch};
-use crate::error::{Error, Result, Retry};
+use crate::error::{Error, Phase, Result, Retry};
 use crate::message::{Message, Request, Subject, random_u64};
-use crate::plane::PlaneType;
 use crate::stream::ResponseStream;
-use crate::target::{ServiceName, TransportId};
-use crate::telemetry::PlaneMetrics;
+use crate::target::ServiceName;
 
 /// A caller's view of a service: a [`Connection`] whose requests go to its instances. Cheap to clone.
 #[derive(Clone)]
@@ -31,21 +29,18 @@ pub struct Service {
     pub(super) direct: Option<u64>,
 }
 
-/// By instance and request transport. A cell that is being filled is a dial under way.
-type Connections = HashMap<(u64, TransportId), Arc<OnceCell<Arc<dyn Connection>>>>;
-
 pub(super) struct Shared {
     pub(super) name: ServiceName,
     pub(super) subject: Subject,
-    pub(super) runtime: Weak<Inner>,
-    pub(super) balancer: Balancer,
+    runtime: Weak<Inner>,
+    /// Connections are kept with the instances that they lead to.
+    balancer: Balancer<Lanes>,
+    pub(super) spare: Spare,
+    pub(super) read_timeout: Option<Duration>,
+    request_timeout: Duration,
     info: ConnectionInfo,
     watch: Mutex<Watch>,
-    connections: Mutex<Connections>,
-    /// Routes by instance: selection is for new instances, not for every call.
-    routes: Mutex<HashMap<u64, Arc<[Route]>>>,
     connected: AtomicU64,
-    metrics: Mutex<HashMap<(TransportId, PlaneType), PlaneMetrics>>,
 }
 
 /// What has gone from a [`Service`] to its instances since it was made.
@@ -72,12 +67,12 @@ impl Service {
                 name,
                 runtime: Arc::downgrade(runtime),
                 balancer,
+                spare: Spare::default(),
+                read_timeout: runtime.config.limits.read_timeout,
+                request_timeout: runtime.config.limits.request_timeout,
                 info,
                 watch: Mutex::new(watch),
-                connections: Mutex::default(),
-                routes: Mutex::default(),
                 connected: AtomicU64::new(0),
-                metrics: Mutex::default(),
             }),
             direct: None,
         }
@@ -116,19 +111,20 @@ impl Connection for Service {
     /// The request's subject is the service's, whatever it says.
     fn open(&self, mut request: Request) -> Result<ResponseStream> {
         let runtime = self.shared.runtime()?;
+        let now = Instant::now();
         request.subject = self.shared.subject.clone();
         if request.context.deadline.is_none() {
-            request.context.deadline = Instant::now().checked_add(runtime.config.limits.request_timeout);
+            request.context.deadline = now.checked_add(self.shared.request_timeout);
         }
-        call(runtime, self.clone(), request)
+        Ok(call(&runtime, self, request, now))
     }
 
     async fn notify(&self, _subject: &Subject, message: Message) -> Result<()> {
         let runtime = self.shared.runtime()?;
-        let pick = self.shared.pick(self.direct, &[])?;
-        let routes = self.shared.routes(&runtime, pick.instance())?;
-        let route = routes.first().ok_or_else(|| Error::no_transport("this instance offers no transport"))?;
-        let (connection, _) = self.shared.connection(&runtime, pick.instance().instance_id, route).await?;
+        let pick = self.shared.pick(self.direct, Instant::now(), &[])?;
+        let chosen = Chosen::new(pick, &runtime).map_err(|failed| failed.error)?;
+        let lane = chosen.lane().ok_or_else(|| Error::no_transport("this instance offers no transport"))?;
+        let (connection, _) = lane.connected(&runtime, || self.shared.count_connected()).await?;
         connection.notify(&self.shared.subject, message).await
     }
 
@@ -139,13 +135,33 @@ impl Connection for Service {
 
     /// Closes the connections to all instances. A later request opens them again.
     async fn close(&self, grace: Duration) -> Result<()> {
-        let cells: Vec<_> = self.shared.connections().drain().map(|(_, cell)| cell).collect();
-        for cell in cells {
-            if let Some(connection) = cell.get() {
-                connection.close(grace).await?;
+        for instance in self.shared.balancer.all() {
+            for lane in instance.kept().known().into_iter().flat_map(|lanes| lanes.iter()) {
+                if let Some(connection) = lane.forget() {
+                    connection.close(grace).await?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Service {
+    /// An instance that has not failed this call. Asks discovery once more before it says that there is none.
+    pub(super) async fn choose(&self, failed: &[u64]) -> Result<Pick<Lanes>> {
+        let shared = &self.shared;
+        let error = match shared.pick(self.direct, Instant::now(), failed) {
+            Ok(pick) => return Ok(pick),
+            Err(error) => error,
+        };
+        let runtime = shared.runtime()?;
+        shared.balancer.update(&runtime.discovery()?.refresh(&shared.name).await?);
+        if let Ok(pick) = shared.pick(self.direct, Instant::now(), failed) {
+            return Ok(pick);
+        }
+        let hint = runtime.who_is_there(&shared.name).await;
+        let error = error.with_target(shared.name.to_string()).with_phase(Phase::Discover);
+        Err(error.with_retry(Retry::Safe).with_hint(hint))
     }
 }
 
@@ -156,12 +172,12 @@ impl Shared {
     }
 
     /// An instance for the next attempt.
-    pub(super) fn pick(&self, direct: Option<u64>, exclude: &[u64]) -> Result<Pick> {
+    pub(super) fn pick(&self, direct: Option<u64>, now: Instant, exclude: &[u64]) -> Result<Pick<Lanes>> {
         self.notice_changes();
         match direct {
             Some(id) if exclude.contains(&id) => Err(Error::no_service(format!("instance {id} failed"))),
             Some(id) => self.balancer.pick_direct(id),
-            None => self.balancer.pick(Instant::now(), exclude),
+            None => self.balancer.pick(now, exclude),
         }
     }
 
@@ -170,74 +186,13 @@ impl Shared {
         if watch.has_changed().unwrap_or(false) {
             let instances = watch.borrow_and_update().clone();
             drop(watch);
-            self.adopt(&instances);
+            self.balancer.update(&instances);
         }
     }
 
-    /// Replaces what is known about instances.
-    pub(super) fn adopt(&self, instances: &[Instance]) {
-        self.balancer.update(instances);
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let gone: Vec<_> = {
-            let mut connections = self.connections();
-            let is_gone = |id: u64| instances.iter().all(|instance| instance.instance_id != id);
-            let gone: Vec<_> = connections.keys().filter(|(id, _)| is_gone(*id)).cloned().collect();
-            gone.iter().filter_map(|key| connections.remove(key)).collect()
-        };
-        // Dropped outside the lock: a connection's drop may call out.
-        drop(gone);
-    }
-
-    /// The routes to `instance`, best first.
-    pub(super) fn routes(&self, runtime: &Inner, instance: &Instance) -> Result<Arc<[Route]>> {
-        let id = instance.instance_id;
-        if let Some(routes) = self.routes.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(routes.clone());
-        }
-        // Nothing was sent: another instance may offer what this caller has.
-        let routes = runtime.routes_to(instance).map_err(|error| error.with_retry(Retry::Safe))?;
-        let routes: Arc<[Route]> = routes.into();
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, routes.clone());
-        Ok(routes)
-    }
-
-    /// The connection for `route`, and whether it was there already.
-    pub(super) async fn connection(
-        &self,
-        runtime: &Arc<Inner>,
-        instance: u64,
-        route: &Route,
-    ) -> Result<(Arc<dyn Connection>, bool)> {
-        let cell = self.connections().entry((instance, route.request.clone())).or_default().clone();
-        let was_there = cell.initialized();
-        // Single-flight: whoever comes meanwhile waits for the same dial.
-        let connecting = || async {
-            let connection = runtime.connect_route(route).await?;
-            self.connected.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Error>(connection)
-        };
-        let connection = cell.get_or_try_init(connecting).await?;
-        Ok((connection.clone(), was_there))
-    }
-
-    /// The connection for `route`, if there is one.
-    pub(super) fn cached(&self, instance: u64, route: &Route) -> Option<Arc<dyn Connection>> {
-        self.connections().get(&(instance, route.request.clone()))?.get().cloned()
-    }
-
-    /// Forgets a connection that failed.
-    pub(super) fn evict(&self, instance: u64, route: &Route) {
-        let evicted = self.connections().remove(&(instance, route.request.clone()));
-        drop(evicted);
-    }
-
-    pub(super) fn metrics(&self, runtime: &Inner, transport: &TransportId, plane: PlaneType) -> PlaneMetrics {
-        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        metrics.entry((transport.clone(), plane)).or_insert_with(|| runtime.telemetry.plane(transport, plane)).clone()
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A connection was made.
+    pub(super) fn count_connected(&self) {
+        self.connected.fetch_add(1, Ordering::Relaxed);
     }
 }
 

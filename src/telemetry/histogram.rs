@@ -43,11 +43,28 @@ pub(super) struct Histogram {
     sum: AtomicU64,
 }
 
+/// A duration and where it counts: the same in every histogram.
+#[derive(Clone, Copy)]
+pub(super) struct Observation {
+    nanos: u64,
+    bucket: usize,
+}
+
+impl Observation {
+    pub(super) fn new(took: Duration) -> Self {
+        let nanos = took.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(took.subsec_nanos()));
+        Self { nanos, bucket: BUCKETS.partition_point(|(bound, _)| *bound < nanos) }
+    }
+}
+
 impl Histogram {
     /// Counts one observation.
     pub(super) fn observe(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < nanos);
+        self.count(Observation::new(took));
+    }
+
+    /// Counts what other histograms count too.
+    pub(super) fn count(&self, Observation { nanos, bucket }: Observation) {
         self.sum.fetch_add(nanos, Ordering::Relaxed);
         if let Some(count) = self.counts.get(bucket) {
             // Releases what the observer did before, so that a reader who sees the end of a request sees its begin too.
@@ -75,6 +92,15 @@ pub(super) struct Snapshot {
     pub(super) count: u64,
     /// Their sum in nanoseconds.
     pub(super) sum: u64,
+}
+
+impl Snapshot {
+    /// The same with `more` observations of no time at all.
+    pub(super) fn and_at_once(mut self, more: u64) -> Self {
+        self.cumulative.iter_mut().for_each(|count| *count += more);
+        self.count += more;
+        self
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge};
 
-use super::histogram::{Histogram, Snapshot};
+use super::histogram::{Histogram, Observation, Snapshot};
 use super::names::ERROR_TYPES;
 use crate::error::ErrorKind;
 
@@ -57,6 +57,23 @@ impl PlaneMetrics {
     pub fn begin(&self) -> InFlight {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         InFlight { series: self.0.clone(), began: Instant::now() }
+    }
+
+    /// As [`begin`](Self::begin), for one who keeps the metrics and the time himself and then says
+    /// [`ended`](Self::ended).
+    pub(crate) fn begun(&self) {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What [`begun`](Self::begun) at `began`, for one who keeps it after all.
+    pub(crate) fn begun_at(&self, began: Instant) -> InFlight {
+        InFlight { series: self.0.clone(), began }
+    }
+
+    /// A request that [`begun`](Self::begun) on each of `planes` ended on all of them.
+    pub(crate) fn ended<const N: usize>(planes: [&Self; N], took: Duration) {
+        let observation = Observation::new(took);
+        planes.iter().for_each(|plane| plane.0.latency.count(observation));
     }
 
     /// A failure of no particular request, such as a link that died idle: `transport_errors_total`.

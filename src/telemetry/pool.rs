@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics of one target of a pool of links.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
@@ -33,13 +33,13 @@ impl PoolFamily {
 #[derive(Clone, Debug, Default)]
 pub struct PoolMetrics(Arc<Share>);
 
-/// One pool's part of a series. Several pools may count into one series (those beyond the cap all do), so each remembers what
-/// it added to the gauges, and takes it back when it is gone.
+/// One pool's part of a series. Several pools may count into one series (those beyond the cap all do), so each has gauges of
+/// its own, which are added up when somebody asks: a lease that comes and goes turns them twice.
 #[derive(Debug, Default)]
 struct Share {
     series: Arc<PoolSeries>,
-    active: AtomicUsize,
-    idle: AtomicUsize,
+    /// Active links in the high half, idle ones in the low half.
+    gauges: AtomicU64,
 }
 
 /// What all pools counted for one target.
@@ -47,9 +47,10 @@ struct Share {
 pub(super) struct PoolSeries {
     created: AtomicU64,
     reused: AtomicU64,
+    /// Leases that were there at once, on links that were: counted here only, for both figures.
+    at_once: AtomicU64,
     validation_failures: AtomicU64,
-    active: AtomicUsize,
-    idle: AtomicUsize,
+    shares: Mutex<Vec<Weak<Share>>>,
     acquisition: Histogram,
     handles: PoolHandles,
 }
@@ -66,7 +67,12 @@ pub(super) struct PoolHandles {
 
 impl PoolMetrics {
     pub(super) fn new(series: Arc<PoolSeries>) -> Self {
-        Self(Arc::new(Share { series, active: AtomicUsize::new(0), idle: AtomicUsize::new(0) }))
+        let share = Arc::new(Share { series, gauges: AtomicU64::new(0) });
+        let mut shares = share.series.shares();
+        shares.retain(|other| other.strong_count() > 0);
+        shares.push(Arc::downgrade(&share));
+        drop(shares);
+        Self(share)
     }
 
     /// A link was dialled.
@@ -77,6 +83,12 @@ impl PoolMetrics {
     /// A lease was given on a link that was already there.
     pub fn reused(&self) {
         self.0.series.reused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A lease was given on a link that was already there, without a wait: [`reused`](Self::reused) and
+    /// [`acquired`](Self::acquired) in one.
+    pub fn reused_at_once(&self) {
+        self.0.series.at_once.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lease was given after `took`.
@@ -91,24 +103,8 @@ impl PoolMetrics {
 
     /// This pool now has so many links with and without an open stream.
     pub fn set(&self, active: usize, idle: usize) {
-        replace(&self.0.active, active, &self.0.series.active);
-        replace(&self.0.idle, idle, &self.0.series.idle);
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        replace(&self.active, 0, &self.series.active);
-        replace(&self.idle, 0, &self.series.idle);
-    }
-}
-
-/// Puts `new` in the place of what `share` added to `sum`. Racing calls add up, whatever their order: each takes back exactly
-/// what another one put.
-fn replace(share: &AtomicUsize, new: usize, sum: &AtomicUsize) {
-    let old = share.swap(new, Ordering::Relaxed);
-    if old != new {
-        sum.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        let half = |links: usize| u64::from(u32::try_from(links).unwrap_or(u32::MAX));
+        self.0.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
     }
 }
 
@@ -117,9 +113,9 @@ impl PoolSeries {
         Self {
             created: AtomicU64::new(0),
             reused: AtomicU64::new(0),
+            at_once: AtomicU64::new(0),
             validation_failures: AtomicU64::new(0),
-            active: AtomicUsize::new(0),
-            idle: AtomicUsize::new(0),
+            shares: Mutex::default(),
             acquisition: Histogram::default(),
             handles,
         }
@@ -127,14 +123,23 @@ impl PoolSeries {
 
     /// Brings the exporter up to date and returns the latencies, which it does not keep.
     pub(super) fn publish(&self) -> Snapshot {
-        // Between the two halves of `replace` a sum may be below zero for an instant.
-        let gauge = |sum: &AtomicUsize| (sum.load(Ordering::Relaxed) as isize).max(0) as f64;
+        let (mut active, mut idle) = (0, 0);
+        for share in self.shares().iter().filter_map(Weak::upgrade) {
+            let gauges = share.gauges.load(Ordering::Relaxed);
+            active += gauges >> 32;
+            idle += gauges & u64::from(u32::MAX);
+        }
+        let at_once = self.at_once.load(Ordering::Relaxed);
         self.handles.created.absolute(self.created.load(Ordering::Relaxed));
-        self.handles.reused.absolute(self.reused.load(Ordering::Relaxed));
+        self.handles.reused.absolute(self.reused.load(Ordering::Relaxed) + at_once);
         self.handles.validation_failures.absolute(self.validation_failures.load(Ordering::Relaxed));
-        self.handles.active.set(gauge(&self.active));
-        self.handles.idle.set(gauge(&self.idle));
-        self.acquisition.snapshot()
+        self.handles.active.set(active as f64);
+        self.handles.idle.set(idle as f64);
+        self.acquisition.snapshot().and_at_once(at_once)
+    }
+
+    fn shares(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Share>>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | bench-exact | gateway-memory | gateway-bench`.
 
 mod audit;
 mod conformance;
 mod docs;
+mod exact;
 mod measure;
 mod peers;
 mod process;
@@ -27,6 +28,9 @@ usage: cargo xtask <chore>
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
+  bench-exact [--write] [--only WORD] [--keep FOLDER]
+                   instructions and allocations of the hot paths, by valgrind, compared with benches/exact/baseline.json;
+                   --write: records them there; --keep: leaves profiles for callgrind_annotate
   gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         ["audit"] => audit::run(),
         ["peers"] => peers::ensure(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
+        ["bench-exact", words @ ..] => exact::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),
         ["docs"] => docs::run(false),

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::steps::Steps;
-use crate::{Outcome, conformance, peers, root, tools};
+use crate::{Outcome, conformance, exact, peers, root, tools};
 
 /// Runs the steps; `quick` leaves out what takes long and seldom fails.
 pub(crate) fn run(quick: bool) -> Outcome {
@@ -18,6 +18,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
         .command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
         // One run tells of every failure, not only of those in the first binary that has one.
         .command("tests", cargo(&["test", "--workspace", "--all-features", "--tests", "--no-fail-fast"]))
+        .call("counted costs", exact::step)
         .call("public MCP suites", || conformance::run(&[]))
         .command("doc tests", cargo(&["test", "--workspace", "--all-features", "--doc"]))
         .commands("examples", examples()?)
@@ -29,7 +30,15 @@ pub(crate) fn run(quick: bool) -> Outcome {
         .commands("features", features()?);
     let steps = if quick {
         steps.skip(
-            &["public MCP suites", "doc tests", "examples", "documents", "generated documents", "features"],
+            &[
+                "counted costs",
+                "public MCP suites",
+                "doc tests",
+                "examples",
+                "documents",
+                "generated documents",
+                "features",
+            ],
             "--quick",
         )
     } else {

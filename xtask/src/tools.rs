@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::steps::run;
 use crate::{Outcome, in_ci};
 
-/// A program, the Debian package that has it, and which tests stay undone without it.
+/// A program, the Debian package that has it, and what stays undone without it.
 struct Tool {
     program: &'static str,
     package: &'static str,
@@ -18,13 +18,25 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { program: "nats-server", package: "nats-server", needed_by: "the nats planes" },
     Tool { program: "nginx", package: "nginx", needed_by: "the http planes behind a proxy" },
+    Tool { program: "valgrind", package: "valgrind", needed_by: "the counted costs of the hot paths" },
 ];
 
 /// Sees to it that the tests' programs are there. In CI a missing one is a failure; on a person's machine a line.
 pub(crate) fn ensure() -> Outcome {
+    see_to(|_| true)
+}
+
+/// As [`ensure`], for one program.
+pub(crate) fn ensure_one(program: &str) -> Outcome {
+    see_to(|tool| tool.program == program)
+}
+
+fn see_to(wanted: impl Fn(&Tool) -> bool) -> Outcome {
+    let absent = || TOOLS.iter().filter(|tool| wanted(tool) && !has(tool.program)).collect::<Vec<_>>();
     let missing = absent();
     if missing.is_empty() {
-        println!("  nats-server and nginx are installed");
+        let names: Vec<_> = TOOLS.iter().filter(|tool| wanted(tool)).map(|tool| tool.program).collect();
+        println!("  installed: {}", names.join(", "));
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
@@ -37,6 +49,11 @@ pub(crate) fn ensure() -> Outcome {
     }
     lines.iter().for_each(|line| println!("  {line}"));
     Ok(())
+}
+
+/// Whether `program` is there.
+pub(crate) fn has(program: &str) -> bool {
+    find(program).is_some()
 }
 
 /// Where to look for programs: Debian puts servers where only an administrator's `PATH` leads.
@@ -56,10 +73,6 @@ impl Tool {
         let Self { program, package, needed_by } = self;
         format!("{program} is missing, so {needed_by} stay untested; get it with: apt-get install {package}")
     }
-}
-
-fn absent() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| find(tool.program).is_none()).collect()
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One attempt of a call: the instance, the way to it, the connection, and how it failed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Inner;
+use super::lane::{Lane, Lanes};
+use crate::connection::Connection;
+use crate::discovery::balance::Pick;
+use crate::error::{Error, Result};
+
+/// An instance, and which of the ways to it is tried.
+pub(super) struct Chosen {
+    pub(super) pick: Pick<Lanes>,
+    at: usize,
+    /// When a request went this way that is not over.
+    began: Option<Instant>,
+}
+
+/// A chosen instance with a connection to it.
+pub(super) struct Attempt {
+    pub(super) chosen: Chosen,
+    pub(super) connection: Arc<dyn Connection>,
+    /// The connection had been used before.
+    pub(super) is_reused: bool,
+}
+
+/// An attempt that came to nothing.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Who was tried, if anyone was there.
+    pub(super) tried: Option<Box<Chosen>>,
+    /// The connection was an old one: that it is dead says nothing about the instance.
+    pub(super) was_reused: bool,
+}
+
+impl Chosen {
+    /// The best way to the instance of `pick`.
+    pub(super) fn new(pick: Pick<Lanes>, runtime: &Inner) -> Result<Self, Box<Failed>> {
+        let fault = pick.kept().of(runtime, pick.instance()).err();
+        let chosen = Self { pick, at: 0, began: None };
+        match fault {
+            None => Ok(chosen),
+            Some(error) => Err(Box::new(Failed::at(chosen, error))),
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.pick.instance().instance_id
+    }
+
+    pub(super) fn lane(&self) -> Option<&Lane> {
+        self.pick.kept().known()?.get(self.at)
+    }
+
+    /// A request goes this way.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.end();
+        if let Some(lane) = self.lane() {
+            lane.begin();
+            self.began = Some(now);
+        }
+    }
+
+    /// The next way to the instance. False if there is none.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.end();
+        self.at += 1;
+        self.lane().is_some()
+    }
+
+    fn end(&mut self) {
+        if let Some(began) = self.began.take()
+            && let Some(lane) = self.lane()
+        {
+            lane.end(began.elapsed());
+        }
+    }
+}
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Attempt {
+    pub(super) fn failed(self, error: Error) -> Box<Failed> {
+        Box::new(Failed { was_reused: self.is_reused, ..Failed::at(self.chosen, error) })
+    }
+
+    /// Its connection serves no further call.
+    pub(super) fn forget(&self) {
+        if let Some(lane) = self.chosen.lane() {
+            drop(lane.forget());
+        }
+    }
+}
+
+impl Failed {
+    pub(super) fn at(chosen: Chosen, error: Error) -> Self {
+        Self { error, tried: Some(Box::new(chosen)), was_reused: false }
+    }
+
+    pub(super) fn nobody(error: Error) -> Self {
+        Self { error, tried: None, was_reused: false }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `drive`: a closed loop of callers, each with one request in flight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::command::{Amount, Drive};
+use crate::serve::say;
+use crate::{Caller, Cell, Failure, Outcome, Peer, Usage, Work, usage};
+
+/// A look at the clock costs a tenth of the cheapest request, so only every so many of them are timed where many are in
+/// flight.
+const TIMED_OF: u64 = 16;
+/// Enough for a p99 of any run.
+const MOST_TIMES: usize = 1 << 18;
+
+pub(crate) async fn run<P: Peer>(peer: &P, command: &Drive) -> Outcome {
+    let cell = command.cell;
+    // Kept to the end when there is nobody else to serve.
+    let (address, _serving) = match &command.address {
+        Some(address) => (address.clone(), None),
+        None => {
+            let serving = peer.serve().await?;
+            (serving.address.clone(), Some(serving))
+        }
+    };
+    let callers = peer.connect(&address, cell.in_flight).await?;
+    if callers.len() != cell.in_flight {
+        return Err(format!("{} callers for {} in flight", callers.len(), cell.in_flight).into());
+    }
+    let (callers, _) = round(callers, cell, Amount::Requests(cell.warm_up), true).await?;
+    if command.wait {
+        say("{\"ready\":true}")?;
+        std::io::stdin().read_line(&mut String::new())?;
+    }
+
+    let before = (Usage::now(), usage::processor(&command.watch), Instant::now());
+    let (callers, mut measured) = round(callers, cell, command.amount, false).await?;
+    let seconds = before.2.elapsed().as_secs_f64();
+    let own = Usage::now().since(before.0);
+    let watched = usage::processor(&command.watch).saturating_sub(before.1);
+    drop(callers);
+
+    measured.times.sort_unstable();
+    let at = |share: f64| {
+        let place = (measured.times.len() as f64 * share) as usize;
+        measured.times.get(place.min(measured.times.len().saturating_sub(1))).copied().unwrap_or_default()
+    };
+    let requests = measured.requests;
+    say(&format!(
+        "{{\"requests\":{requests},\"seconds\":{seconds:.6},{},\"watched_cpu_ns\":{watched},\
+         \"cpu_us_per_request\":{:.4},\"requests_per_second\":{:.1},\"p50_us\":{:.2},\"p99_us\":{:.2}}}",
+        own.json(),
+        (own.cpu_ns + watched) as f64 / 1e3 / requests.max(1) as f64,
+        requests as f64 / seconds,
+        at(0.50).as_secs_f64() * 1e6,
+        at(0.99).as_secs_f64() * 1e6,
+    ))
+}
+
+/// What came of a round, or of one caller's part in it.
+#[derive(Default)]
+struct Measured {
+    requests: u64,
+    times: Vec<Duration>,
+}
+
+/// Lets all callers work until the amount is reached.
+async fn round<C: Caller>(callers: Vec<C>, cell: &Cell, amount: Amount, check: bool) -> Outcome<(Vec<C>, Measured)> {
+    let left = match amount {
+        Amount::Requests(requests) => requests,
+        Amount::Time(_) => u64::MAX / 2,
+    };
+    let left = Arc::new(AtomicU64::new(left));
+    let body = Bytes::from(vec![b'x'; if let Work::Unary { size } = cell.work { size } else { 0 }]);
+    let timed_of = if cell.in_flight == 1 { 1 } else { TIMED_OF };
+    let start = |caller| {
+        let part = Part { caller, work: cell.work, body: body.clone(), left: left.clone(), timed_of, check };
+        let room = MOST_TIMES / cell.in_flight;
+        tokio::spawn(part.run(room))
+    };
+    let parts: Vec<JoinHandle<_>> = callers.into_iter().map(start).collect();
+    if let Amount::Time(time) = amount {
+        tokio::time::sleep(time).await;
+        left.store(0, Ordering::Relaxed);
+    }
+    let (mut callers, mut whole) = (Vec::with_capacity(parts.len()), Measured::default());
+    for part in parts {
+        let (caller, measured) = part.await??;
+        callers.push(caller);
+        whole.requests += measured.requests;
+        whole.times.extend(measured.times);
+    }
+    Ok((callers, whole))
+}
+
+/// One caller's part in a round.
+struct Part<C> {
+    caller: C,
+    work: Work,
+    body: Bytes,
+    left: Arc<AtomicU64>,
+    timed_of: u64,
+    check: bool,
+}
+
+impl<C: Caller> Part<C> {
+    async fn run(mut self, room: usize) -> Outcome<(C, Measured)> {
+        let mut measured = Measured { requests: 0, times: Vec::with_capacity(room) };
+        while self.takes_one() {
+            if measured.requests.is_multiple_of(self.timed_of) {
+                let start = Instant::now();
+                self.once().await?;
+                if measured.times.len() < room {
+                    measured.times.push(start.elapsed());
+                }
+            } else {
+                self.once().await?;
+            }
+            measured.requests += 1;
+        }
+        Ok((self.caller, measured))
+    }
+
+    fn takes_one(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    async fn once(&mut self) -> Outcome {
+        match self.work {
+            Work::Unary { size } => {
+                let body = self.caller.unary(self.body.clone()).await?;
+                if body.len() != size || (self.check && body != self.body) {
+                    return Err(wrong(&format!("{} bytes came back of {size}, or others", body.len())));
+                }
+            }
+            Work::Stream(ask) => {
+                let items = self.caller.stream(ask).await?;
+                if items != ask.items {
+                    return Err(wrong(&format!("{items} items came of {}", ask.items)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn wrong(what: &str) -> Failure {
+    format!("the answer is wrong: {what}").into()
+}

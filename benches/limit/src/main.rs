@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How fast a connection can be, and how fast Biplane's are: see `cargo xtask bench`.
+
+mod pingpong;
+
+use biplane_cells::Program;
+
+fn main() -> std::process::ExitCode {
+    Program::new().peer(pingpong::PingPong).run()
+}

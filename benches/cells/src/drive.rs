@@ -76,7 +76,7 @@ async fn round<C: Caller>(callers: Vec<C>, cell: &Cell, amount: Amount, check: b
         Amount::Time(_) => i64::MAX,
     };
     let left = Arc::new(AtomicI64::new(left));
-    let body = Bytes::from(vec![b'x'; if let Work::Unary { size } = cell.work { size } else { 0 }]);
+    let body = cell.body();
     let timed_of = if cell.in_flight == 1 { 1 } else { TIMED_OF };
     let start = |caller| {
         let part = Part { caller, work: cell.work, body: body.clone(), left: left.clone(), timed_of, check };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench |
+//! bench`.
 
 mod audit;
+mod bench;
 mod conformance;
 mod docs;
 mod measure;
@@ -30,6 +32,9 @@ usage: cargo xtask <chore>
   gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
+  bench [--quick] [--only WORD]… [--rounds N] [--seconds S] [--json FILE] [--no-counts] [--instructions] [--write-docs]
+                   what a call costs: the floor, our planes and their peers, by turns; --only: contenders and cells with
+                   this in their name; --instructions: counts those too, by callgrind; --write-docs: docs/performance.md
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         ["mcp-conformance", words @ ..] => conformance::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),
+        ["bench", words @ ..] => bench::run(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

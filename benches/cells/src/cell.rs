@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The cells of the table: the same for every peer.
 
+use bytes::Bytes;
+
 use crate::{Ask, Pace};
 
 /// What one request of a cell is.
@@ -32,6 +34,16 @@ impl Cell {
     /// The one of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         CELLS.iter().find(|cell| cell.name == name)
+    }
+
+    /// What a unary request carries: a string of JSON, for those who speak nothing else.
+    pub(crate) fn body(&self) -> Bytes {
+        let Work::Unary { size } = self.work else { return Bytes::new() };
+        let mut body = vec![b'x'; size];
+        if let [first, .., last] = body.as_mut_slice() {
+            (*first, *last) = (b'"', b'"');
+        }
+        body.into()
     }
 
     /// Whether its answers are streams.

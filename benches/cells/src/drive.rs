@@ -2,7 +2,7 @@
 //! `drive`: a closed loop of callers, each with one request in flight.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -72,11 +72,11 @@ struct Measured {
 /// Lets all callers work until the amount is reached.
 async fn round<C: Caller>(callers: Vec<C>, cell: &Cell, amount: Amount, check: bool) -> Outcome<(Vec<C>, Measured)> {
     let left = match amount {
-        Amount::Requests(requests) => requests,
-        Amount::Time(_) => u64::MAX / 2,
+        Amount::Requests(requests) => i64::try_from(requests)?,
+        Amount::Time(_) => i64::MAX,
     };
-    let left = Arc::new(AtomicU64::new(left));
-    let body = Bytes::from(vec![b'x'; if let Work::Unary { size } = cell.work { size } else { 0 }]);
+    let left = Arc::new(AtomicI64::new(left));
+    let body = cell.body();
     let timed_of = if cell.in_flight == 1 { 1 } else { TIMED_OF };
     let start = |caller| {
         let part = Part { caller, work: cell.work, body: body.clone(), left: left.clone(), timed_of, check };
@@ -103,53 +103,75 @@ struct Part<C> {
     caller: C,
     work: Work,
     body: Bytes,
-    left: Arc<AtomicU64>,
+    left: Arc<AtomicI64>,
     timed_of: u64,
     check: bool,
 }
 
 impl<C: Caller> Part<C> {
+    /// A loop for each kind of work, with as little in it as can be: what it costs is in every figure.
     async fn run(mut self, room: usize) -> Outcome<(C, Measured)> {
-        let mut measured = Measured { requests: 0, times: Vec::with_capacity(room) };
-        while self.takes_one() {
-            if measured.requests.is_multiple_of(self.timed_of) {
-                let start = Instant::now();
-                self.once().await?;
-                if measured.times.len() < room {
-                    measured.times.push(start.elapsed());
-                }
-            } else {
-                self.once().await?;
-            }
-            measured.requests += 1;
-        }
-        Ok((self.caller, measured))
-    }
-
-    fn takes_one(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    async fn once(&mut self) -> Outcome {
+        let mut clock = Clock { of: self.timed_of, until: 1, times: Vec::with_capacity(room), room };
+        let mut requests = 0;
         match self.work {
             Work::Unary { size } => {
-                let body = self.caller.unary(self.body.clone()).await?;
-                if body.len() != size || (self.check && body != self.body) {
-                    return Err(wrong(&format!("{} bytes came back of {size}, or others", body.len())));
+                while self.takes_one() {
+                    let start = clock.start();
+                    let body = self.caller.unary(self.body.clone()).await?;
+                    clock.stop(start);
+                    requests += 1;
+                    if body.len() != size || (self.check && body != self.body) {
+                        return Err(wrong("bytes", body.len(), size));
+                    }
                 }
             }
             Work::Stream(ask) => {
-                let items = self.caller.stream(ask).await?;
-                if items != ask.items {
-                    return Err(wrong(&format!("{items} items came of {}", ask.items)));
+                while self.takes_one() {
+                    let start = clock.start();
+                    let items = self.caller.stream(ask).await?;
+                    clock.stop(start);
+                    requests += 1;
+                    if items != ask.items {
+                        return Err(wrong("items", items as usize, ask.items as usize));
+                    }
                 }
             }
         }
-        Ok(())
+        Ok((self.caller, Measured { requests, times: clock.times }))
+    }
+
+    fn takes_one(&self) -> bool {
+        self.left.fetch_sub(1, Ordering::Relaxed) > 0
+    }
+}
+
+/// Looks at the clock once in a while.
+struct Clock {
+    of: u64,
+    until: u64,
+    times: Vec<Duration>,
+    room: usize,
+}
+
+impl Clock {
+    fn start(&mut self) -> Option<Instant> {
+        self.until -= 1;
+        (self.until == 0).then(|| {
+            self.until = self.of;
+            Instant::now()
+        })
+    }
+
+    fn stop(&mut self, start: Option<Instant>) {
+        if let Some(start) = start
+            && self.times.len() < self.room
+        {
+            self.times.push(start.elapsed());
+        }
     }
 }
 
 #[cold]
-fn wrong(what: &str) -> Failure {
-    format!("the answer is wrong: {what}").into()
+fn wrong(what: &str, are: usize, of: usize) -> Failure {
+    format!("the answer is wrong: {are} {what} where {of} were to come, or other ones").into()
 }

@@ -21,7 +21,7 @@
 //!
 //! ```text
 //! PROGRAM list                            its peers, one JSON line each
-//! PROGRAM serve NAME                      {"address":"…"}; then {"cpu_ns":…} for each line on its standard input,
+//! PROGRAM serve NAME                      {"address":"…","processes":[…]}; then {"cpu_ns":…} for each line on its standard input,
 //!                                         and once more at the end of that, which is its own end
 //! PROGRAM drive NAME CELL --address A     one JSON line of what was measured
 //! ```
@@ -32,6 +32,7 @@
 #![deny(missing_docs)]
 
 mod ask;
+mod broker;
 mod cell;
 mod command;
 mod drive;
@@ -41,6 +42,7 @@ mod serve;
 mod usage;
 
 pub use ask::{Ask, Pace};
+pub use broker::NatsServer;
 pub use cell::{CELLS, Cell, Work};
 pub use peer::{Caller, Failure, Outcome, Peer, Serving};
 pub use program::Program;

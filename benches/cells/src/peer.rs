@@ -59,11 +59,18 @@ pub struct Serving {
     pub address: String,
     /// Kept while the process serves; dropped within the runtime.
     pub(crate) server: Box<dyn Any>,
+    pub(crate) processes: Vec<u32>,
 }
 
 impl Serving {
     /// `server` is whatever ends the serving when it is dropped; `()` if nothing does.
     pub fn new(address: impl ToString, server: impl Any) -> Self {
-        Self { address: address.to_string(), server: Box::new(server) }
+        Self { address: address.to_string(), server: Box::new(server), processes: Vec::new() }
+    }
+
+    /// Another process that works for this one, such as a broker. What it uses counts as the peer's.
+    pub fn with_process(mut self, id: u32) -> Self {
+        self.processes.push(id);
+        self
     }
 }

@@ -10,7 +10,9 @@ use crate::{Outcome, Peer, Usage};
 /// Serves, and says what it has used whenever it gets a line.
 pub(crate) async fn until_input_ends<P: Peer>(peer: &P) -> Outcome {
     let serving = peer.serve().await?;
-    say(&format!("{{\"address\":\"{}\"}}", serving.address))?;
+    let processes: Vec<String> =
+        std::iter::once(std::process::id()).chain(serving.processes).map(|id| id.to_string()).collect();
+    say(&format!("{{\"address\":\"{}\",\"processes\":[{}]}}", serving.address, processes.join(",")))?;
     let (ended, end) = oneshot::channel();
     // A thread, because it has nothing to do while anything is measured, and a blocked read holds no runtime up.
     std::thread::spawn(move || {

@@ -1,10 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How fast a connection can be, and how fast Biplane's are: see `cargo xtask bench`.
 
+mod mux;
 mod pingpong;
+mod planes;
 
 use biplane_cells::Program;
+use mux::Mux;
+use pingpong::PingPong;
+use planes::Planes;
 
 fn main() -> std::process::ExitCode {
-    Program::new().peer(pingpong::PingPong).run()
+    Program::new()
+        .peer(Mux)
+        .peer(PingPong)
+        .peer(Planes::new("mem", "mem"))
+        .peer(Planes::new("tcp", "tcp"))
+        .peer(Planes::new("uds", "uds"))
+        .peer(Planes::new("http", "http"))
+        .peer(Planes::new("http", "tcp"))
+        .peer(Planes::new("http", "tcp").unpooled())
+        .peer(Planes::new("nats", "tcp"))
+        .peer(Planes::new("nats", "tcp").unpooled())
+        .run()
 }

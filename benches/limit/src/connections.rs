@@ -1,48 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Biplane's connections that carry JSON-RPC: request and answer on one wire.
+//! Biplane's connections by URL: request and answer on one wire.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use biplane::{Biplane, Connection, Inbound, Listener, Request, Subject};
-use biplane_cells::{Caller, Cell, Outcome, Peer, Serving};
+use biplane_cells::{Ask, Caller, Cell, Outcome, Peer, Serving};
 use bytes::Bytes;
+
+use crate::planes::{ITEMS, count, items};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A name, and the URL to listen at.
-pub(crate) struct Connections(pub(crate) &'static str, pub(crate) &'static str);
+const ECHO: &str = "echo";
+
+/// Connections of one kind.
+pub(crate) struct Connections {
+    pub(crate) name: &'static str,
+    /// To listen at; what is listened at is dialled.
+    pub(crate) url: &'static str,
+    /// An answer of JSON-RPC is one.
+    pub(crate) streams: bool,
+}
 
 impl Peer for Connections {
     type Caller = Call;
 
     fn name(&self) -> String {
-        self.0.to_owned()
+        self.name.to_owned()
     }
 
-    /// An answer of JSON-RPC is one.
     fn can(&self, cell: &Cell) -> bool {
-        !cell.is_stream()
+        self.streams || !cell.is_stream()
     }
 
     async fn serve(&self) -> Outcome<Serving> {
         let biplane = Biplane::builder().build()?;
-        let listener = biplane.listen(self.1).await?;
+        let listener = biplane.listen(self.url).await?;
         let address = listener.local_address().address;
         tokio::spawn(accept(listener));
-        let (scheme, _) = self.1.split_once("://").ok_or("not a URL")?;
-        let (_, place) = address.split_once("://").ok_or("not an address")?;
+        let (scheme, _) = self.url.split_once("://").ok_or("not a URL")?;
+        let place = address.split_once("://").map_or(address.as_str(), |(_, place)| place);
         Ok(Serving::new(format!("{scheme}://{place}"), biplane))
     }
 
     async fn connect(&self, address: &str, in_flight: usize) -> Outcome<Vec<Call>> {
         let biplane = Biplane::builder().build()?;
         let connection = biplane.connect(address).await?;
-        let call = |_| Call {
-            connection: connection.clone(),
-            subject: Subject::from_static("echo"),
-            _biplane: biplane.clone(),
-        };
+        let call = |_| Call { connection: connection.clone(), _biplane: biplane.clone() };
         Ok((0..in_flight).map(call).collect())
     }
 }
@@ -55,9 +60,14 @@ async fn accept(listener: Box<dyn Listener>) {
 
 async fn answer(connection: Arc<dyn Connection>) {
     while let Ok(Some(inbound)) = connection.receive().await {
-        if let Inbound::Request(request, reply) = inbound
-            && reply.send(request.message.body).await.is_ok()
-        {
+        let Inbound::Request(request, reply) = inbound else { continue };
+        if request.subject.as_str() == ITEMS {
+            tokio::spawn(async move {
+                if items(request, &reply).await.is_ok() {
+                    reply.close();
+                }
+            });
+        } else if reply.send(request.message.body).await.is_ok() {
             reply.close();
         }
     }
@@ -65,13 +75,17 @@ async fn answer(connection: Arc<dyn Connection>) {
 
 pub(crate) struct Call {
     connection: Arc<dyn Connection>,
-    subject: Subject,
     _biplane: Biplane,
 }
 
 impl Caller for Call {
     async fn unary(&mut self, body: Bytes) -> Outcome<Bytes> {
-        let request = Request::new(self.subject.clone(), body).with_timeout(TIMEOUT);
+        let request = Request::new(Subject::from_static(ECHO), body).with_timeout(TIMEOUT);
         Ok(self.connection.request(request).await?.body)
+    }
+
+    async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
+        let request = Request::new(Subject::from_static(ITEMS), ask.encode()).with_timeout(TIMEOUT);
+        count(self.connection.open(request)?, ask).await
     }
 }

@@ -24,7 +24,8 @@ fn main() -> std::process::ExitCode {
         .peer(Planes::new("http", "tcp").unpooled())
         .peer(Planes::new("nats", "tcp"))
         .peer(Planes::new("nats", "tcp").unpooled())
-        .peer(Connections("ws", "ws://127.0.0.1:0/"))
-        .peer(Connections("lines", "lines+tcp://127.0.0.1:0"))
+        .peer(Connections { name: "connect-tcp", url: "tcp://127.0.0.1:0", streams: true })
+        .peer(Connections { name: "ws", url: "ws://127.0.0.1:0/", streams: false })
+        .peer(Connections { name: "lines", url: "lines+tcp://127.0.0.1:0", streams: false })
         .run()
 }

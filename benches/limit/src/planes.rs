@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use biplane::{Biplane, Connection, Request, ResponseSender, Service, Subject, handler_fn};
+use biplane::{Biplane, Connection, Request, ResponseSender, ResponseStream, Service, Subject, handler_fn};
 use biplane_cells::{Ask, Caller, Cell, NatsServer, Outcome, Peer, Serving};
 // Plugins count like any other transport.
 use biplane_nats as _;
@@ -13,7 +13,7 @@ use biplane_uds as _;
 use bytes::Bytes;
 
 const ECHO: &str = "bench.echo";
-const ITEMS: &str = "bench.items";
+pub(crate) const ITEMS: &str = "bench.items";
 
 /// Never reached; but there, as in any program that means to last.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ impl Peer for Planes {
         let biplane = self.build(store.path(), &url)?;
         let served = [
             biplane.serve(ECHO, handler_fn(echo)).start().await?,
-            biplane.serve(ITEMS, handler_fn(items)).start().await?,
+            biplane.serve(ITEMS, handler_fn(produce)).start().await?,
         ];
         let _ = self.both_sides.set(biplane.clone());
         let process = nats.as_ref().map(NatsServer::process);
@@ -105,11 +105,16 @@ impl Peer for Planes {
     }
 }
 
-pub(crate) async fn echo(request: Request, reply: ResponseSender) -> biplane::Result<()> {
+async fn echo(request: Request, reply: ResponseSender) -> biplane::Result<()> {
     reply.send(request.message.body).await
 }
 
-async fn items(request: Request, reply: ResponseSender) -> biplane::Result<()> {
+async fn produce(request: Request, reply: ResponseSender) -> biplane::Result<()> {
+    items(request, &reply).await
+}
+
+/// Sends what is asked for.
+pub(crate) async fn items(request: Request, reply: &ResponseSender) -> biplane::Result<()> {
     let ask = Ask::decode(&request.message.body).map_err(|error| biplane::Error::protocol(error.to_string()))?;
     let item = ask.item();
     for _ in 0..ask.items {
@@ -117,6 +122,18 @@ async fn items(request: Request, reply: ResponseSender) -> biplane::Result<()> {
         ask.pace.rest().await;
     }
     Ok(())
+}
+
+/// Reads what was asked for.
+pub(crate) async fn count(mut answer: ResponseStream, ask: Ask) -> Outcome<u32> {
+    let mut items = 0;
+    while let Some(item) = answer.next().await {
+        if item?.body.len() != ask.size as usize {
+            return Err("an item of another size".into());
+        }
+        items += 1;
+    }
+    Ok(items)
 }
 
 /// A caller of both services.
@@ -134,14 +151,6 @@ impl Caller for Call {
 
     async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
         let request = Request::new(Subject::from_static("bench"), ask.encode()).with_timeout(TIMEOUT);
-        let mut answer = self.items.open(request)?;
-        let mut items = 0;
-        while let Some(item) = answer.next().await {
-            if item?.body.len() != ask.size as usize {
-                return Err("an item of another size".into());
-            }
-            items += 1;
-        }
-        Ok(items)
+        count(self.items.open(request)?, ask).await
     }
 }

@@ -6,6 +6,7 @@ mod chart;
 mod contest;
 mod counts;
 mod document;
+mod goals;
 mod json;
 mod machine;
 mod options;
@@ -84,6 +85,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
 
     println!("\n{}", table::plain(&results, &cells));
+    goals::lines(&results).iter().for_each(|line| println!("  {line}"));
     write(&options.json.clone().unwrap_or_else(|| folder().join("results.json")), &json::of(&results, &machine))?;
     write(&folder().join("results.svg"), &chart::of(&results, &cells))?;
     if options.write_docs {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 
 use crate::command::{Amount, Drive};
 use crate::serve::say;
@@ -18,8 +19,17 @@ const TIMED_OF: u64 = 16;
 /// Enough for a p99 of any run.
 const MOST_TIMES: usize = 1 << 18;
 
+/// Under callgrind things take fifty times as long; nothing takes longer than this unless it hangs.
+const LONGEST: Duration = Duration::from_secs(900);
+
 pub(crate) async fn run<P: Peer>(peer: &P, command: &Drive) -> Outcome {
     let cell = command.cell;
+    // A thread, because a runtime that hangs notices nothing.
+    std::thread::spawn(|| {
+        std::thread::sleep(LONGEST);
+        eprintln!("it hangs: {} s have passed", LONGEST.as_secs());
+        std::process::exit(1);
+    });
     // Kept to the end when there is nobody else to serve.
     let (address, _serving) = match &command.address {
         Some(address) => (address.clone(), None),
@@ -28,18 +38,20 @@ pub(crate) async fn run<P: Peer>(peer: &P, command: &Drive) -> Outcome {
             (serving.address.clone(), Some(serving))
         }
     };
+    // Within a process, looking also lets the others have their turn.
+    let timed_of = if cell.in_flight == 1 || peer.within_process() { 1 } else { TIMED_OF };
     let callers = peer.connect(&address, cell.in_flight).await?;
     if callers.len() != cell.in_flight {
         return Err(format!("{} callers for {} in flight", callers.len(), cell.in_flight).into());
     }
-    let (callers, _) = round(callers, cell, Amount::Requests(cell.warm_up), true).await?;
+    let (callers, _) = round(callers, cell, Amount::Requests(cell.warm_up), timed_of, true).await?;
     if command.wait {
         say("{\"ready\":true}")?;
         std::io::stdin().read_line(&mut String::new())?;
     }
 
     let before = (Usage::now(), usage::processor(&command.watch), Instant::now());
-    let (callers, mut measured) = round(callers, cell, command.amount, false).await?;
+    let (callers, mut measured) = round(callers, cell, command.amount, timed_of, false).await?;
     let seconds = before.2.elapsed().as_secs_f64();
     let own = Usage::now().since(before.0);
     let watched = usage::processor(&command.watch).saturating_sub(before.1);
@@ -70,14 +82,19 @@ struct Measured {
 }
 
 /// Lets all callers work until the amount is reached.
-async fn round<C: Caller>(callers: Vec<C>, cell: &Cell, amount: Amount, check: bool) -> Outcome<(Vec<C>, Measured)> {
+async fn round<C: Caller>(
+    callers: Vec<C>,
+    cell: &Cell,
+    amount: Amount,
+    timed_of: u64,
+    check: bool,
+) -> Outcome<(Vec<C>, Measured)> {
     let left = match amount {
         Amount::Requests(requests) => i64::try_from(requests)?,
         Amount::Time(_) => i64::MAX,
     };
     let left = Arc::new(AtomicI64::new(left));
     let body = cell.body();
-    let timed_of = if cell.in_flight == 1 { 1 } else { TIMED_OF };
     let start = |caller| {
         let part = Part { caller, work: cell.work, body: body.clone(), left: left.clone(), timed_of, check };
         let room = MOST_TIMES / cell.in_flight;
@@ -116,7 +133,7 @@ impl<C: Caller> Part<C> {
         match self.work {
             Work::Unary { size } => {
                 while self.takes_one() {
-                    let start = clock.start();
+                    let start = clock.start().await;
                     let body = self.caller.unary(self.body.clone()).await?;
                     clock.stop(start);
                     requests += 1;
@@ -127,7 +144,7 @@ impl<C: Caller> Part<C> {
             }
             Work::Stream(ask) => {
                 while self.takes_one() {
-                    let start = clock.start();
+                    let start = clock.start().await;
                     let items = self.caller.stream(ask).await?;
                     clock.stop(start);
                     requests += 1;
@@ -154,12 +171,15 @@ struct Clock {
 }
 
 impl Clock {
-    fn start(&mut self) -> Option<Instant> {
+    async fn start(&mut self) -> Option<Instant> {
         self.until -= 1;
-        (self.until == 0).then(|| {
-            self.until = self.of;
-            Instant::now()
-        })
+        if self.until > 0 {
+            return None;
+        }
+        self.until = self.of;
+        // A peer within this process may never have to wait; the others, and the timer, want their turn all the same.
+        consume_budget().await;
+        Some(Instant::now())
     }
 
     fn stop(&mut self, start: Option<Instant>) {

@@ -85,3 +85,38 @@ impl Options {
 fn number<T: std::str::FromStr>(word: &str) -> Outcome<T> {
     word.parse().map_err(|_| format!("{word} is no number that fits there"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contender(name: &str, cells: &[&str]) -> Contender {
+        Contender {
+            name: name.to_owned(),
+            cells: cells.iter().map(|cell| (*cell).to_owned()).collect(),
+            within_process: false,
+            ours: true,
+            program: PathBuf::new(),
+            counting: None,
+        }
+    }
+
+    #[test]
+    fn words_narrow_contenders_and_cells() {
+        let all =
+            || vec![contender(FLOOR, &["unary-1", "stream"]), contender("tcp+tcp", &["unary-1"]), contender("ws", &[])];
+        let names = |words: &[&str]| -> Outcome<(Vec<String>, Vec<String>)> {
+            let options = Options::read(words)?;
+            let left = options.narrow(all())?;
+            let cells = options.cells(&left);
+            Ok((left.into_iter().map(|contender| contender.name).collect(), cells))
+        };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&[]), Ok((words(&[FLOOR, "tcp+tcp", "ws"]), words(&["unary-1", "stream"]))));
+        assert_eq!(names(&["--only", "tcp", "--only", "unary"]), Ok((words(&[FLOOR, "tcp+tcp"]), words(&["unary-1"]))));
+        assert_eq!(names(&["--only", "stream"]), Ok((words(&[FLOOR, "tcp+tcp", "ws"]), words(&["stream"]))));
+        assert!(names(&["--only", "nobody"]).is_err_and(|why| why.contains("there are floor, tcp+tcp, ws")));
+        assert!(names(&["--rounds", "0"]).is_err());
+        assert!(names(&["--rounds"]).is_err());
+    }
+}

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | bench-memory | gateway-memory |
+//! gateway-bench`.
 
 mod audit;
 mod conformance;
 mod docs;
+mod footprint;
 mod measure;
 mod peers;
 mod process;
@@ -27,6 +29,9 @@ usage: cargo xtask <chore>
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
+  bench-memory [FIGURE]…
+                   what links, connections, pool and buffers take of memory, tasks and descriptors; only figures with one of
+                   the words in their name
   gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
         ["audit"] => audit::run(),
         ["peers"] => peers::ensure(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
+        ["bench-memory", words @ ..] => footprint::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),
         ["docs"] => docs::run(false),

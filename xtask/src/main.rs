@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | bench-memory | gateway-memory |
-//! gateway-bench`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench | bench |
+//! bench-memory`.
 
 mod audit;
+mod bench;
 mod conformance;
 mod docs;
 mod footprint;
@@ -29,12 +30,15 @@ usage: cargo xtask <chore>
   mcp-conformance [--url URL] [--only WORD]… [--scenario NAME] [--program PATH] [--json FILE] [--repeat N]
                    the public MCP suites against the gateway, before a fixture in each era and over each kind of upstream;
                    --url: against that server; --only: ways and suites with this in their name
-  bench-memory [FIGURE]…
-                   what links, connections, pool and buffers take of memory, tasks and descriptors; only figures with one of
-                   the words in their name
   gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
+  bench [--quick] [--only WORD]… [--rounds N] [--seconds S] [--json FILE] [--no-counts] [--instructions] [--write-docs]
+                   what a call costs: the floor, our planes and their peers, by turns; --only: contenders and cells with
+                   this in their name; --instructions: counts those too, by callgrind; --write-docs: docs/performance.md
+  bench-memory [FIGURE]…
+                   what links, connections, pool and buffers take of memory, tasks and descriptors; only figures with one of
+                   the words in their name
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -47,9 +51,10 @@ fn main() -> ExitCode {
         ["audit"] => audit::run(),
         ["peers"] => peers::ensure(),
         ["mcp-conformance", words @ ..] => conformance::run(words),
-        ["bench-memory", words @ ..] => footprint::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),
+        ["bench", words @ ..] => bench::run(words),
+        ["bench-memory", words @ ..] => footprint::run(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

@@ -36,14 +36,11 @@ impl Cell {
         CELLS.iter().find(|cell| cell.name == name)
     }
 
-    /// What a unary request carries: a string of JSON, for those who speak nothing else.
+    /// What a unary request carries: an object of JSON, for those who speak nothing else.
     pub(crate) fn body(&self) -> Bytes {
+        const AROUND: &str = r#"{"x":""}"#;
         let Work::Unary { size } = self.work else { return Bytes::new() };
-        let mut body = vec![b'x'; size];
-        if let [first, .., last] = body.as_mut_slice() {
-            (*first, *last) = (b'"', b'"');
-        }
-        body.into()
+        format!("{{\"x\":\"{}\"}}", "x".repeat(size.saturating_sub(AROUND.len()))).into()
     }
 
     /// Whether its answers are streams.
@@ -69,3 +66,17 @@ pub const CELLS: &[Cell] = &[
     stream("stream-ready", Pace::Ready),
     stream("stream-paced", Pace::Paced),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_its_size_and_a_name_one_cell() {
+        for cell in CELLS {
+            let Work::Unary { size } = cell.work else { continue };
+            assert_eq!(cell.body().len(), size, "{}", cell.name);
+        }
+        assert!(CELLS.iter().all(|cell| Cell::named(cell.name) == Some(cell)));
+    }
+}

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How fast a connection can be, and how fast Biplane's are: see `cargo xtask bench`.
 
+mod connections;
 mod mux;
 mod pingpong;
 mod planes;
 
 use biplane_cells::Program;
+use connections::Connections;
 use mux::Mux;
 use pingpong::PingPong;
 use planes::Planes;
@@ -22,5 +24,7 @@ fn main() -> std::process::ExitCode {
         .peer(Planes::new("http", "tcp").unpooled())
         .peer(Planes::new("nats", "tcp"))
         .peer(Planes::new("nats", "tcp").unpooled())
+        .peer(Connections("ws", "ws://127.0.0.1:0/"))
+        .peer(Connections("lines", "lines+tcp://127.0.0.1:0"))
         .run()
 }

@@ -102,16 +102,20 @@ async fn receive(line: &Line<Slots>, mut reading: Reading) -> io::Result<()> {
 }
 
 /// One caller's share of a connection.
-pub(crate) struct Handle(Arc<Client>);
+pub(crate) struct Handle {
+    client: Arc<Client>,
+    /// Room for items, kept from stream to stream.
+    taken: VecDeque<Bytes>,
+}
 
 impl Handle {
     pub(super) fn new(client: &Arc<Client>) -> Self {
-        Self(client.clone())
+        Self { client: client.clone(), taken: VecDeque::new() }
     }
 
     /// Takes a slot and sends: the whole first poll.
     fn begin(&self, kind: Kind, body: &Bytes, caller: Option<Waker>) -> u32 {
-        let line = &self.0.0;
+        let line = &self.client.0;
         let mut state = line.lock();
         let slot = state.rest.take(caller);
         state.batch.put(kind, slot, body);
@@ -124,7 +128,7 @@ impl Handle {
     }
 
     fn poll_answer(&self, number: u32, cx: &mut Context<'_>) -> Poll<Outcome<Bytes>> {
-        let mut state = self.0.0.lock();
+        let mut state = self.client.0.lock();
         let slots = &mut state.rest;
         let Some(slot) = slots.slots.get_mut(number as usize) else { return Poll::Ready(Err(lost())) };
         match slot.answer.take() {
@@ -142,7 +146,7 @@ impl Handle {
 
     /// Everything that has come, into `taken`; whether there will be more.
     fn poll_items(&self, number: u32, taken: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Outcome<bool>> {
-        let mut state = self.0.0.lock();
+        let mut state = self.client.0.lock();
         let slots = &mut state.rest;
         let Some(slot) = slots.slots.get_mut(number as usize) else { return Poll::Ready(Err(lost())) };
         if slot.items.is_empty() && !slot.ended {
@@ -176,7 +180,7 @@ impl Caller for Handle {
 
     async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
         let slot = self.begin(Kind::Item, &ask.encode(), None);
-        let (mut items, mut taken) = (0, VecDeque::new());
+        let (mut items, mut taken) = (0, std::mem::take(&mut self.taken));
         loop {
             let more = poll_fn(|cx| self.poll_items(slot, &mut taken, cx)).await?;
             for item in taken.drain(..) {
@@ -186,6 +190,7 @@ impl Caller for Handle {
                 items += 1;
             }
             if !more {
+                self.taken = taken;
                 return Ok(items);
             }
         }

@@ -19,15 +19,13 @@ use biplane_cells::Program;
 use crate::body::Frames;
 
 fn main() -> ExitCode {
-    let mut program = Program::new()
+    Program::new()
         .peer(grpc::Tonic)
         .peer(http2::Http2(Frames::Each))
         .peer(http2::Http2(Frames::Ready))
         .peer(http1::Http1)
         .peer(rpc::Tarpc)
-        .peer(websocket::WebSocket);
-    if let Some(nats) = nats::Nats::installed() {
-        program = program.peer(nats);
-    }
-    program.run()
+        .peer(websocket::WebSocket)
+        .peer(nats::Nats)
+        .run()
 }

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! async-nats over a real nats-server, which the serving side starts and ends: request and reply on its one inbox, a
-//! stream's items on an inbox of their own. Its program is a third process, whose time counts as the others' does.
-
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+//! stream's items on an inbox of their own.
 
 use async_nats::Subject;
-use biplane_cells::{Ask, Caller, Outcome, Peer, Serving};
+use biplane_cells::{Ask, Caller, NatsServer, Outcome, Peer, Serving};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -18,26 +13,7 @@ use crate::serving::{handles, task};
 const UNARY: &str = "bench.unary";
 const STREAM: &str = "bench.stream";
 
-/// How long the server may take to say where it listens.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
-pub(crate) struct Nats {
-    program: PathBuf,
-}
-
-impl Nats {
-    /// `None`, and a line that says so, where nats-server is not installed.
-    pub(crate) fn installed() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian puts it where only an administrator's `PATH` leads.
-        let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/bin"].map(PathBuf::from));
-        let program = places.map(|place| place.join("nats-server")).find(|program| program.is_file());
-        if program.is_none() {
-            eprintln!("no figures of async-nats: nats-server is not installed (apt-get install nats-server)");
-        }
-        Some(Self { program: program? })
-    }
-}
+pub(crate) struct Nats;
 
 impl Peer for Nats {
     type Caller = Client;
@@ -47,15 +23,16 @@ impl Peer for Nats {
     }
 
     async fn serve(&self) -> Outcome<Serving> {
-        let server = Server::start(&self.program).await?;
-        let client = async_nats::connect(&server.address).await?;
+        let server = NatsServer::start()?;
+        let (address, process) = (server.address().to_owned(), server.process());
+        let client = async_nats::connect(&address).await?;
         let unary = client.subscribe(UNARY).await?;
         let streams = client.subscribe(STREAM).await?;
         // Its PONG says that the server knows the subscriptions.
         client.flush().await?;
         // In this order they are dropped, too.
         let tasks = (task(echo(client.clone(), unary)), task(stream(client, streams)));
-        Ok(Serving::new(server.address.clone(), (tasks, server)))
+        Ok(Serving::new(address, (tasks, server)).with_process(process))
     }
 
     async fn connect(&self, address: &str, in_flight: usize) -> Outcome<Vec<Client>> {
@@ -115,55 +92,4 @@ impl Caller for Client {
         }
         Ok(count)
     }
-}
-
-/// A nats-server on a free port, ended with the value.
-struct Server {
-    process: Child,
-    address: String,
-    /// Its log and its ports file.
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    async fn start(program: &Path) -> Outcome<Self> {
-        let folder = tempfile::tempdir()?;
-        let log = folder.path().join("server.log");
-        let process = Command::new(program)
-            .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()?;
-        // Written once it listens, named after its process.
-        let ports = folder.path().join(format!("nats-server_{}.ports", process.id()));
-        let mut server = Self { process, address: String::new(), _folder: folder };
-        let start = tokio::time::Instant::now();
-        while start.elapsed() < START_LIMIT {
-            if let Some(address) = fs::read_to_string(&ports).ok().as_deref().and_then(address) {
-                server.address = address;
-                return Ok(server);
-            }
-            if server.process.try_wait()?.is_some() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Err(format!("nats-server did not start: {}", fs::read_to_string(log).unwrap_or_default()).into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The first address in a ports file, `{"nats":["nats://127.0.0.1:4222"],…}`, if the file is whole.
-fn address(ports: &str) -> Option<String> {
-    let (address, rest) = ports.split_once("nats://")?.1.split_once('"')?;
-    rest.trim_end().ends_with('}').then(|| address.to_owned())
 }

@@ -101,10 +101,10 @@ async fn accept(links: Links, listener: Box<dyn ByteListener>, reception: Arc<dy
                 tokio::spawn(async move {
                     if number > limit {
                         turn_away(&links, io, limit).await;
+                        drop(place);
                     } else {
-                        welcome(&links, io, peer, &*reception, &place.0).await;
+                        welcome(&links, io, peer, &*reception, place).await;
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -126,21 +126,26 @@ impl Drop for Place {
     }
 }
 
-async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Reception, accepted: &Accepted) {
+/// Brings the link up and hands it on. From then on it has one task, its driver, which keeps its place.
+async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Reception, place: Place) {
     let service = reception.service();
     let starting = async {
         let io = links.transport.secure(io).await?;
-        links.start(io, Role::Acceptor, peer.clone(), service.clone(), usize::MAX).await
+        links.establish(io, Role::Acceptor, peer.clone(), service.clone(), usize::MAX).await
     };
-    let link = match tokio::time::timeout(links.settings.connect_timeout, starting).await {
-        Ok(Ok(link)) => link,
+    let (link, driver) = match tokio::time::timeout(links.settings.connect_timeout, starting).await {
+        Ok(Ok(established)) => established,
         Ok(Err(error)) => return tracing::debug!(target: "biplane::link", peer, "handshake failed: {error}"),
         Err(_) => return tracing::debug!(target: "biplane::link", peer, "no handshake in time"),
     };
-    if accepted.links.add(&link) {
+    let known = place.0.links.add(&link);
+    tokio::spawn(async move {
+        driver.await;
+        drop(place);
+    });
+    if known {
         reception.welcome(&link, service);
     }
-    link.closed().await;
 }
 
 /// Says why, so that the dialer's error tells what to do: in a GOAWAY, and to each request that crossed it.

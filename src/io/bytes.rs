@@ -181,19 +181,33 @@ impl Links {
     }
 
     /// Exchanges prologues over `io` and starts the link's driver.
-    pub(super) async fn start(
+    async fn start(
+        &self,
+        io: BoxedBytes,
+        role: Role,
+        peer: String,
+        service: Arc<dyn Service>,
+        streams: usize,
+    ) -> Result<Arc<MuxLink>> {
+        let (link, driver) = self.establish(io, role, peer, service, streams).await?;
+        tokio::spawn(driver);
+        Ok(link)
+    }
+
+    /// Exchanges prologues over `io`. The link ends when its driver does, or is dropped.
+    pub(super) async fn establish(
         &self,
         mut io: BoxedBytes,
         role: Role,
         peer: String,
         service: Arc<dyn Service>,
         streams: usize,
-    ) -> Result<Arc<MuxLink>> {
+    ) -> Result<(Arc<MuxLink>, Driver<BoxedBytes>)> {
         let (theirs, early) = shake_hands(&mut io, &self.settings.prologue).await?;
         let mux = Mux::new(role, self.settings.prologue, theirs, self.settings.limits, Instant::now());
         let link = Arc::new(MuxLink::new(self.transport.id(), peer, mux, service, streams));
-        tokio::spawn(Driver::new(io, link.clone(), self.settings.write_timeout, early));
-        Ok(link)
+        let driver = Driver::new(io, link.clone(), self.settings.write_timeout, early);
+        Ok((link, driver))
     }
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | bench-exact | gateway-memory | gateway-bench`.
+//! The chores of the project: `cargo xtask test | audit | docs | mcp-conformance | gateway-memory | gateway-bench | bench |
+//! bench-exact | bench-memory`.
 
 mod audit;
+mod bench;
 mod conformance;
 mod docs;
 mod exact;
+mod footprint;
 mod measure;
 mod peers;
 mod process;
@@ -34,6 +37,12 @@ usage: cargo xtask <chore>
   gateway-memory   what sessions and clients of the gateway leave behind, and what an idle one takes
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
+  bench [--quick] [--only WORD]… [--rounds N] [--seconds S] [--json FILE] [--no-counts] [--instructions] [--write-docs]
+                   what a call costs: the floor, our planes and their peers, by turns; --only: contenders and cells with
+                   this in their name; --instructions: counts those too, by callgrind; --write-docs: docs/performance.md
+  bench-memory [FIGURE]…
+                   what links, connections, pool and buffers take of memory, tasks and descriptors; only figures with one of
+                   the words in their name
 
 Tools that a chore lacks are installed, or it says in one line what is missing and how to get it.";
 
@@ -49,6 +58,8 @@ fn main() -> ExitCode {
         ["bench-exact", words @ ..] => exact::run(words),
         ["gateway-memory", words @ ..] => measure::memory(words),
         ["gateway-bench", words @ ..] => measure::bench(words),
+        ["bench", words @ ..] => bench::run(words),
+        ["bench-memory", words @ ..] => footprint::run(words),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["help" | "-h" | "--help"] => {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Biplane's connections by URL: request and answer on one wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use biplane::{Biplane, Connection, Inbound, Listener, Request, Subject};
+use biplane_cells::{Ask, Caller, Cell, Outcome, Peer, Serving};
+use bytes::Bytes;
+
+use crate::planes::{ITEMS, count, items};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+const ECHO: &str = "echo";
+
+/// Connections of one kind.
+pub(crate) struct Connections {
+    pub(crate) name: &'static str,
+    /// To listen at; what is listened at is dialled.
+    pub(crate) url: &'static str,
+    /// An answer of JSON-RPC is one.
+    pub(crate) streams: bool,
+}
+
+impl Peer for Connections {
+    type Caller = Call;
+
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn can(&self, cell: &Cell) -> bool {
+        self.streams || !cell.is_stream()
+    }
+
+    async fn serve(&self) -> Outcome<Serving> {
+        let biplane = Biplane::builder().build()?;
+        let listener = biplane.listen(self.url).await?;
+        let address = listener.local_address().address;
+        tokio::spawn(accept(listener));
+        let (scheme, _) = self.url.split_once("://").ok_or("not a URL")?;
+        let place = address.split_once("://").map_or(address.as_str(), |(_, place)| place);
+        Ok(Serving::new(format!("{scheme}://{place}"), biplane))
+    }
+
+    async fn connect(&self, address: &str, in_flight: usize) -> Outcome<Vec<Call>> {
+        let biplane = Biplane::builder().build()?;
+        let connection = biplane.connect(address).await?;
+        let call = |_| Call { connection: connection.clone(), _biplane: biplane.clone() };
+        Ok((0..in_flight).map(call).collect())
+    }
+}
+
+async fn accept(listener: Box<dyn Listener>) {
+    while let Ok(Some(connection)) = listener.accept().await {
+        tokio::spawn(answer(connection));
+    }
+}
+
+async fn answer(connection: Arc<dyn Connection>) {
+    while let Ok(Some(inbound)) = connection.receive().await {
+        let Inbound::Request(request, reply) = inbound else { continue };
+        if request.subject.as_str() == ITEMS {
+            tokio::spawn(async move {
+                if items(request, &reply).await.is_ok() {
+                    reply.close();
+                }
+            });
+        } else if reply.send(request.message.body).await.is_ok() {
+            reply.close();
+        }
+    }
+}
+
+pub(crate) struct Call {
+    connection: Arc<dyn Connection>,
+    _biplane: Biplane,
+}
+
+impl Caller for Call {
+    async fn unary(&mut self, body: Bytes) -> Outcome<Bytes> {
+        let request = Request::new(Subject::from_static(ECHO), body).with_timeout(TIMEOUT);
+        Ok(self.connection.request(request).await?.body)
+    }
+
+    async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
+        let request = Request::new(Subject::from_static(ITEMS), ask.encode()).with_timeout(TIMEOUT);
+        count(self.connection.open(request)?, ask).await
+    }
+}

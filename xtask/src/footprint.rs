@@ -17,7 +17,7 @@ const MISSED: i32 = 3;
 /// All figures, or those with one of `words` in their name.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let chosen = |figure: &&[&str]| words.is_empty() || words.iter().any(|word| figure.join(" ").contains(word));
-    let figures: Vec<_> = FIGURES.into_iter().filter(|figure| chosen(&figure)).collect();
+    let figures: Vec<_> = FIGURES.into_iter().filter(|figure| chosen(figure)).collect();
     if figures.is_empty() {
         let names = FIGURES.map(|figure| figure.join(" ")).join(", ");
         return Err(format!("there is no such figure; there are {names}"));

@@ -61,7 +61,7 @@ pub(crate) async fn measure(count: usize) -> Outcome<Report> {
 
     let before = Reading::here()?;
     let bridges: Vec<Bridge> = connections.iter().cloned().map(Bridge::new).collect();
-    stream::iter(&bridges).map(|bridge| Ok::<_, Failure>(bridge)).try_for_each(Bridge::call).await?;
+    stream::iter(&bridges).map(Ok::<_, Failure>).try_for_each(Bridge::call).await?;
     let after = Reading::here()?;
     idle(&mut report, "a task and two channels before it", (after, before), count);
     used(&mut report, "a task and two channels before it", &bridges, Bridge::call).await?;

@@ -20,9 +20,12 @@ use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
+mod arrivals;
 mod pipe;
 pub(crate) mod roster;
 
+pub use arrivals::Arrivals;
+pub(crate) use arrivals::{Arrival, Queue};
 pub use pipe::pipe;
 
 /// What comes on an answer, in order.
@@ -34,10 +37,41 @@ pub enum Event {
     Inbound(Inbound),
 }
 
+/// An item as its reader takes it.
+#[derive(Debug)]
+pub struct Taken {
+    /// The item.
+    pub message: Message,
+    /// Nothing comes after it but what is queued, then the stream ends cleanly. Its key is free: no method is called with
+    /// it again.
+    pub is_last: bool,
+}
+
 /// The receiving side of streams, implemented by a link. `key` names one stream; a stale key is answered as an ended stream.
 pub trait Source: Send + Sync + 'static {
     /// The next event; `None` after a clean end. After an error or an end it is not called again.
     fn poll_next(&self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>>;
+    /// [`Source::poll_next`] for a reader that wants items only: an [`Inbound`] that comes in between is forwarded. A source
+    /// that has more may put it into `queue`, which is empty, and one that knows that nothing else comes says so: both save
+    /// the reader further calls.
+    fn poll_item(&self, key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+        let _ = queue;
+        loop {
+            return Poll::Ready(match std::task::ready!(self.poll_next(key, cx)) {
+                Some(Ok(Event::Item(message))) => Some(Ok(Taken { message, is_last: false })),
+                Some(Ok(Event::Inbound(inbound))) => {
+                    self.forward(key, inbound);
+                    continue;
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            });
+        }
+    }
+    /// What [`Source::poll_item`] had put into the queue was read: its credit comes back.
+    fn give_back(&self, key: u64, credit: u32) {
+        let _ = (key, credit);
+    }
     /// Asks the responder to finish.
     fn control(&self, key: u64, message: ControlMessage);
     /// Hands an [`Inbound`] that the reader of the stream did not ask for to [`Connection::receive`](crate::Connection::receive).
@@ -53,6 +87,11 @@ pub trait Source: Send + Sync + 'static {
 pub trait Sink: Send + Sync + 'static {
     /// Ready when there is credit for one item of any permitted size.
     fn poll_ready(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    /// Sends `item` once there is credit, as [`Sink::poll_ready`] and [`Sink::push`] after it.
+    fn poll_send(&self, key: u64, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        std::task::ready!(self.poll_ready(key, cx))?;
+        Poll::Ready(item.take().map_or(Ok(()), |item| self.push(key, Event::Item(item))))
+    }
     /// Queues an event. Called after [`Sink::poll_ready`] said ready; never blocks.
     fn push(&self, key: u64, event: Event) -> Result<()>;
     /// Tells the caller something beside the items.
@@ -103,13 +142,17 @@ pub struct ResponseStream {
     source: Arc<dyn Source>,
     key: u64,
     seen: u64,
+    /// Taken from the source already.
+    queue: Arrivals,
     ended: bool,
+    /// The key is no longer ours: what is queued is all.
+    released: bool,
 }
 
 impl ResponseStream {
     /// The stream `key` of `source`.
     pub fn new(source: Arc<dyn Source>, key: u64) -> Self {
-        Self { source, key, seen: 0, ended: false }
+        Self { source, key, seen: 0, queue: Arrivals::default(), ended: false, released: false }
     }
 
     /// A stream that is not there yet. `opening` is polled by whoever reads, and dropped with the stream.
@@ -140,7 +183,7 @@ impl ResponseStream {
 
     /// Asks the responder to finish: [`ControlMessage::Stop`] early, [`ControlMessage::Kill`] at once.
     pub fn control(&self, message: ControlMessage) {
-        if !self.ended {
+        if !self.ended && !self.released {
             self.source.control(self.key, message);
         }
     }
@@ -156,22 +199,58 @@ impl ResponseStream {
         self.seen
     }
 
+    /// Whether it is known that nothing more comes: after an error, after `None`, and often with the last item already.
+    pub fn is_over(&self) -> bool {
+        self.ended
+    }
+
     /// [`Self::next`] as a poll.
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
-            match std::task::ready!(self.poll_event(cx)) {
-                Some(Ok(Event::Item(item))) => return Poll::Ready(Some(Ok(item))),
-                Some(Ok(Event::Inbound(inbound))) => self.forward(inbound),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+            match self.queued() {
+                Some(Arrival::Item(message)) => {
+                    self.seen += 1;
+                    self.ended = self.released && self.queue.is_empty();
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Some(notification) => {
+                    if let Event::Inbound(inbound) = notification.into() {
+                        self.forward(inbound);
+                    }
+                }
+                None => break,
             }
         }
+        if self.ended || self.released {
+            self.ended = true;
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match std::task::ready!(self.source.poll_item(self.key, &mut self.queue, cx)) {
+            Some(Ok(Taken { message, is_last })) => {
+                self.seen += 1;
+                self.released = is_last;
+                self.ended = is_last && self.queue.is_empty();
+                Some(Ok(message))
+            }
+            Some(Err(error)) => self.failed(error),
+            None => self.finished(),
+        })
     }
 
     /// [`Self::next_event`] as a poll.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        if self.ended {
+        if let Some(arrival) = self.queued() {
+            let event = Event::from(arrival);
+            self.seen += u64::from(matches!(event, Event::Item(_)));
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if self.ended || self.released {
+            self.ended = true;
             return Poll::Ready(None);
+        }
+        let owed = self.queue.take_owed();
+        if owed > 0 {
+            self.source.give_back(self.key, owed);
         }
         let polled = self.source.poll_next(self.key, cx);
         // Looked at and passed on as it is: an event is large, and every layer of a stream would move it once more.
@@ -186,6 +265,27 @@ impl ResponseStream {
         }
         polled
     }
+
+    #[inline]
+    fn queued(&mut self) -> Option<Arrival> {
+        let arrival = self.queue.pop()?;
+        if let Some(owed) = self.queue.worth_giving()
+            && !self.released
+        {
+            self.source.give_back(self.key, owed);
+        }
+        Some(arrival)
+    }
+
+    fn failed<T>(&mut self, error: Error) -> Option<Result<T>> {
+        self.ended = true;
+        Some(Err(error.at_item(self.seen)))
+    }
+
+    fn finished<T>(&mut self) -> Option<Result<T>> {
+        self.ended = true;
+        None
+    }
 }
 
 impl Stream for ResponseStream {
@@ -198,6 +298,13 @@ impl Stream for ResponseStream {
 
 impl Drop for ResponseStream {
     fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        let owed = self.queue.discard();
+        if owed > 0 {
+            self.source.give_back(self.key, owed);
+        }
         self.source.release(self.key);
     }
 }
@@ -364,8 +471,8 @@ impl ResponseSender {
     /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
     /// the link is gone. Cancel-safe: a dropped future has sent nothing.
     pub async fn send(&self, item: impl Into<Message>) -> Result<()> {
-        poll_fn(|cx| self.poll_ready(cx)).await?;
-        self.sink.push(self.key, Event::Item(item.into()))
+        let mut item = Some(item.into());
+        poll_fn(|cx| self.sink.poll_send(self.key, &mut item, cx)).await
     }
 
     /// Sends a message on account of this request that is not an item of its answer.

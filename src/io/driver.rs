@@ -5,46 +5,61 @@
 //! tasks queued in one call. Woken by senders alone, it first lets every other ready task run once, so that their frames
 //! share a write: coalescing at the end of the scheduler's turn, without a timer.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use ::bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::link::{MuxLink, Park};
+use super::bytes::BoxedBytes;
+use super::link::{MuxLink, Park, Step};
+use super::read_buffer::ReadBuffer;
+use super::socket::{Socket, Writer};
 use crate::error::{Detail, Error, PeerError};
-use crate::proto::mux::Incoming;
+use crate::proto::frame;
+use crate::proto::mux::{After, Batch, Incoming};
 
 /// A socket, a pipe, a TLS session over one.
-pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Any + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
-
-/// Bytes that one read may bring.
-const READ_CHUNK: usize = 64 << 10;
+impl<T: AsyncRead + AsyncWrite + Any + Send + Unpin> ByteStream for T {}
 
 /// Reads per turn, so that a busy link does not starve the others of its thread.
 const READS_PER_TURN: usize = 16;
 
+/// Bytes of the first read after a time without a buffer.
+const FIRST_READ: usize = 1024;
+
+/// A link that was silent for so long, or for twice as long, holds no buffer.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Time to say goodbye in.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
-pub(super) struct Driver<Io> {
-    io: Io,
+pub(super) struct Driver {
+    socket: Socket,
+    /// The socket's writing half while the driver runs. Parked, it leaves it with the link.
+    writer: Option<Writer>,
     link: Arc<MuxLink>,
     write_timeout: Duration,
-    input: BytesMut,
-    writing: VecDeque<Bytes>,
-    incoming: Vec<Incoming>,
+    input: ReadBuffer,
+    /// What is being written.
+    batch: Batch,
+    incoming: VecDeque<Incoming>,
+    after: After,
     /// Since when the socket takes no more bytes.
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    /// When to see whether the link is idle. There is none while it holds no buffer.
+    idle_check: Option<Instant>,
+    was_active: bool,
     gave_way: bool,
     /// Bytes were written since the stream was last flushed: a TLS session may still hold them.
     unflushed: bool,
@@ -60,31 +75,33 @@ enum Stage {
     Leaving(Instant),
 }
 
-impl<Io: ByteStream> Driver<Io> {
+impl Driver {
     /// `input` is what was read behind the peer's prologue.
-    pub(super) fn new(io: Io, link: Arc<MuxLink>, write_timeout: Duration, input: BytesMut) -> Self {
+    pub(super) fn new(io: BoxedBytes, link: Arc<MuxLink>, write_timeout: Duration, input: BytesMut) -> Self {
+        let (socket, writer) = Socket::new(io);
         Self {
-            io,
+            socket,
+            writer,
             link,
             write_timeout,
             has_early_input: !input.is_empty(),
-            input,
-            writing: VecDeque::new(),
-            incoming: Vec::new(),
+            input: ReadBuffer::new(input),
+            batch: Batch::default(),
+            incoming: VecDeque::new(),
+            after: After::default(),
             blocked_since: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            idle_check: None,
+            was_active: false,
             gave_way: false,
             unflushed: false,
             stage: Stage::Running,
         }
     }
 
-    /// Reads once. True if bytes came.
-    fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.input.capacity() - self.input.len() < READ_CHUNK / 8 {
-            self.input.reserve(READ_CHUNK);
-        }
-        match poll_read_buf(&mut self.io, &mut self.input, cx) {
+    /// Reads once. True if bytes came. `may_hear` learns whether the peer reads what we say.
+    fn read(&mut self, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
+        match self.poll_read(cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(0)) => {
                 self.link.with(|mux| mux.fail(Error::peer_closed(0, true)));
@@ -92,7 +109,7 @@ impl<Io: ByteStream> Driver<Io> {
                 false
             }
             Poll::Ready(Ok(_)) => {
-                self.handle_input();
+                self.handle_input(may_hear);
                 true
             }
             Poll::Ready(Err(error)) => {
@@ -102,29 +119,49 @@ impl<Io: ByteStream> Driver<Io> {
         }
     }
 
-    fn handle_input(&mut self) {
-        let (input, incoming) = (&mut self.input, &mut self.incoming);
-        let fed = self.link.with(|mux| {
-            let fed = mux.feed(input, Instant::now());
-            incoming.extend(std::iter::from_fn(|| mux.next_incoming()));
-            fed
-        });
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_gone() {
+            // An idle link gets a buffer when something comes, not in order to see whether something did.
+            let mut first = [0; FIRST_READ];
+            let read = self.socket.poll_read(&mut &mut first[..], cx);
+            if let Poll::Ready(Ok(count)) = read {
+                self.input.prepare(count);
+                self.input.bytes.extend_from_slice(first.get(..count).unwrap_or_default());
+            }
+            return read;
+        }
+        self.input.prepare(frame::missing(&self.input.bytes));
+        let spare = self.input.spare();
+        let read = self.socket.poll_read(&mut self.input.bytes, cx);
+        if let Poll::Ready(Ok(count)) = read {
+            self.input.came(count, spare);
+        }
+        read
+    }
+
+    fn handle_input(&mut self, may_hear: &mut bool) {
+        self.was_active = true;
+        let fed = self.link.feed(&mut self.input.bytes, &mut self.incoming, &mut self.after);
         for incoming in self.incoming.drain(..) {
             match incoming {
                 Incoming::Request(request) => self.link.serve(request),
                 Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),
             }
         }
+        if let Ok(heard) = fed {
+            *may_hear = heard;
+        }
         if let Err(error) = fed {
             tracing::warn!(target: "biplane::link", peer = self.link.peer(), "closing a link: {error}");
             let reason = PeerError::from(&error);
-            let writing = &mut self.writing;
+            let mut last_words = VecDeque::new();
             self.link.with(|mux| {
                 mux.go_away(&reason);
                 // `fail` forgets what waits; the reason must still go out.
-                mux.take_output(writing);
+                mux.take_output(&mut last_words);
                 mux.fail(error);
             });
+            last_words.into_iter().for_each(|words: Bytes| self.batch.push(words));
             self.leave();
         }
     }
@@ -132,7 +169,7 @@ impl<Io: ByteStream> Driver<Io> {
     fn lose(&mut self, error: io::Error) {
         tracing::debug!(target: "biplane::link", peer = self.link.peer(), "link lost: {error}");
         self.link.with(|mux| mux.fail(Error::peer_closed(0, false).with_source(error)));
-        self.writing.clear();
+        self.batch.clear();
         self.unflushed = false;
         self.leave();
     }
@@ -143,17 +180,13 @@ impl<Io: ByteStream> Driver<Io> {
         }
     }
 
-    /// Writes what waits, as much as the socket takes. True if bytes went.
-    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Writes what waits, as much as the socket takes. True if bytes went. `may_hear` learns whether the peer reads.
+    fn write(&mut self, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {
-            if self.writing.is_empty() {
-                let writing = &mut self.writing;
-                self.link.with(|mux| mux.take_output(writing));
-            }
-            let wrote = match self.writing.is_empty() {
-                false => self.write_once(cx),
-                true if self.unflushed => Pin::new(&mut self.io).poll_flush(cx).map_ok(|()| {
+            let wrote = match self.batch.is_empty() {
+                false => self.socket.poll_write(&mut self.writer, &self.batch, cx),
+                true if self.unflushed => self.socket.poll_flush(cx).map_ok(|()| {
                     self.unflushed = false;
                     0
                 }),
@@ -163,14 +196,15 @@ impl<Io: ByteStream> Driver<Io> {
                 }
             };
             match wrote {
-                Poll::Ready(Ok(0)) if !self.writing.is_empty() => self.lose(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) if !self.batch.is_empty() => self.lose(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(written)) => {
                     progress = true;
-                    self.unflushed = true;
+                    self.was_active = true;
+                    self.unflushed = self.socket.holds_back();
                     self.blocked_since = None;
-                    advance(&mut self.writing, written);
-                    self.link.wrote(written);
+                    self.batch.advance(written);
+                    *may_hear = self.link.wrote(written, &mut self.batch);
                 }
                 Poll::Ready(Err(error)) => self.lose(error),
                 Poll::Pending => {
@@ -181,34 +215,23 @@ impl<Io: ByteStream> Driver<Io> {
         }
     }
 
-    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let io = Pin::new(&mut self.io);
-        match &self.writing {
-            writing if writing.len() > 1 && io.is_write_vectored() => {
-                let mut slices = [IoSlice::new(&[]); 64];
-                let mut used = 0;
-                for (slice, segment) in slices.iter_mut().zip(writing) {
-                    *slice = IoSlice::new(segment);
-                    used += 1;
-                }
-                io.poll_write_vectored(cx, &slices[..used])
-            }
-            writing => io.poll_write(cx, writing.front().map_or(&[], |segment| &segment[..])),
-        }
-    }
-
     /// Waits for its time or for a waker. True if the time has come.
     fn wait(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> bool {
+        let Some(until) = self.wanted(until) else { return false };
+        // One that fires too early finds nothing to do, once; one set anew for every message costs each of them.
+        if self.timer.is_elapsed() || self.timer.deadline() > until.into() {
+            self.timer.as_mut().reset(until.into());
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn wanted(&self, until: Option<Instant>) -> Option<Instant> {
         let blocked = self.blocked_since.map(|since| since + self.write_timeout);
         let leaving = match self.stage {
             Stage::Leaving(until) => Some(until),
             Stage::Running => None,
         };
-        let Some(until) = [until, blocked, leaving].into_iter().flatten().min() else { return false };
-        if self.timer.deadline() != until.into() {
-            self.timer.as_mut().reset(until.into());
-        }
-        self.timer.as_mut().poll(cx).is_ready()
+        [until, blocked, leaving, self.idle_check].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self) {
@@ -218,50 +241,67 @@ impl<Io: ByteStream> Driver<Io> {
             let error = Error::closed(format!("the peer took no bytes for {} s", silent_for.as_secs_f32()))
                 .with_detail(Detail::PeerTimeout { silent_for })
                 .with_hint("the peer hangs; BIPLANE_WRITE_TIMEOUT sets how long that is borne");
-            self.writing.clear();
+            self.batch.clear();
             self.link.with(|mux| mux.fail(error));
             self.leave();
         }
         self.link.with(|mux| mux.handle_timeout(now));
-        if self.input.is_empty() {
-            // A link that had time to wait needs no buffer meanwhile.
-            self.input = BytesMut::new();
+        let time = tokio::time::Instant::now().into_std();
+        if self.idle_check.is_some_and(|check| check <= time) {
+            self.idle_check = std::mem::take(&mut self.was_active).then(|| time + IDLE);
+            if self.idle_check.is_none() {
+                self.shrink();
+            }
         }
+    }
+
+    /// Gives the buffers back: a link that had time to wait needs none meanwhile.
+    fn shrink(&mut self) {
+        self.input.shrink();
+        self.batch.shrink();
+        self.incoming = VecDeque::new();
+        self.after = After::default();
+        self.link.shrink();
     }
 
     /// Whether there is nothing more to do: all is written and the peer knows that no more comes, or time is over.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
         let Stage::Leaving(until) = self.stage else { return false };
         Instant::now() >= until
-            || (self.writing.is_empty() && !self.unflushed && Pin::new(&mut self.io).poll_shutdown(cx).is_ready())
+            || (self.batch.is_empty() && !self.unflushed && self.socket.poll_shutdown(&mut self.writer, cx).is_ready())
     }
 }
 
-impl<Io: ByteStream> Future for Driver<Io> {
+impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.link.unpark();
+        let mut may_hear = this.link.unpark(&mut this.writer, &mut this.batch);
         if std::mem::take(&mut this.has_early_input) {
-            this.handle_input();
+            this.handle_input(&mut may_hear);
         }
         for _ in 0..READS_PER_TURN {
-            let did_read = this.stage == Stage::Running && !this.link.is_choked() && this.read(cx);
-            if !did_read && !this.gave_way && this.writing.is_empty() && this.link.is_shared_and_busy() {
+            let did_read = this.stage == Stage::Running && may_hear && this.read(&mut may_hear, cx);
+            let give_way = !did_read && !this.gave_way;
+            if this.batch.is_empty() && this.link.collect(&mut this.batch, give_way) == Step::GiveWay {
                 this.gave_way = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             this.gave_way = false;
-            let did_write = this.write(cx);
+            let did_write = this.write(&mut may_hear, cx);
             if this.has_left(cx) {
                 return Poll::Ready(());
             }
             if did_read || did_write {
                 continue;
             }
-            let until = match this.link.park(cx.waker(), this.blocked_since.is_some()) {
+            if this.idle_check.is_none() && !this.input.is_gone() {
+                this.idle_check = Some(tokio::time::Instant::now().into_std() + IDLE);
+            }
+            let timer = if this.timer.is_elapsed() { None } else { Some(this.timer.deadline().into_std()) };
+            let until = match this.link.park(cx.waker(), this.blocked_since.is_some(), timer, &mut this.writer) {
                 Park::Busy => continue,
                 Park::Finish if this.stage == Stage::Running => {
                     this.leave();
@@ -273,7 +313,7 @@ impl<Io: ByteStream> Future for Driver<Io> {
             if !this.wait(until, cx) {
                 return Poll::Pending;
             }
-            this.link.unpark();
+            may_hear = this.link.unpark(&mut this.writer, &mut this.batch);
             this.handle_timeout();
         }
         cx.waker().wake_by_ref();
@@ -281,31 +321,9 @@ impl<Io: ByteStream> Future for Driver<Io> {
     }
 }
 
-impl<Io> Drop for Driver<Io> {
+impl Drop for Driver {
     /// However the driver ends, with the runtime too, nobody may wait for it.
     fn drop(&mut self) {
         self.link.finish(Error::closed("the link was closed"));
     }
-}
-
-fn advance(writing: &mut VecDeque<Bytes>, mut written: usize) {
-    while let Some(front) = writing.front_mut() {
-        if written < front.len() {
-            front.advance(written);
-            return;
-        }
-        written -= front.len();
-        writing.pop_front();
-    }
-}
-
-/// One read into the spare room of `input`.
-fn poll_read_buf<Io: AsyncRead + Unpin>(
-    io: &mut Io,
-    input: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    use tokio::io::AsyncReadExt;
-    let mut read = std::pin::pin!(io.read_buf(input));
-    read.as_mut().poll(cx)
 }

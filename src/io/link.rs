@@ -5,20 +5,27 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result, Retry};
-use crate::message::{ControlMessage, Request};
+use crate::message::Request;
 use crate::plane::ReplyTo;
 use crate::pool::Link;
 use crate::proto::mux::{IncomingRequest, Key, Mux};
 use crate::proto::open::{Open, TOKEN_LEN};
-use crate::stream::{Event, ResponseSender, ResponseStream, Sink, Source, Unended};
+use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::TransportId;
+
+mod streams;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use turn::State;
+pub(super) use turn::{Park, Step};
 
 /// What a link does with what its peer asks for. The default refuses everything.
 pub trait Service: Send + Sync + 'static {
@@ -66,29 +73,6 @@ pub struct MuxLink {
     ended: Notify,
 }
 
-struct State {
-    mux: Mux,
-    /// Parked driver, to be woken when there is output or an earlier deadline.
-    driver: Option<Waker>,
-    /// What the parked driver's timer is set to.
-    timer: Option<Instant>,
-    /// The parked driver waits for the socket to take more: further output is no reason to wake it.
-    blocked: bool,
-    flush_waiters: Vec<Waker>,
-    closing: bool,
-    finished: bool,
-}
-
-/// What the driver is to do next.
-pub(super) enum Park {
-    /// Nothing, until woken or until this time.
-    Until(Option<Instant>),
-    /// There is output.
-    Busy,
-    /// Everything is done and flushed: shut the socket down.
-    Finish,
-}
-
 impl MuxLink {
     pub(super) fn new(
         transport: TransportId,
@@ -102,15 +86,7 @@ impl MuxLink {
             peer,
             streams_per_link: streams,
             service,
-            state: Mutex::new(State {
-                mux,
-                driver: None,
-                timer: None,
-                blocked: false,
-                flush_waiters: Vec::new(),
-                closing: false,
-                finished: false,
-            }),
+            state: Mutex::new(State::new(mux)),
             ended: Notify::new(),
         }
     }
@@ -137,8 +113,10 @@ impl MuxLink {
     ) -> Result<ResponseStream> {
         let Request { subject, context, message, items } = request;
         let open = Open::Request { subject, context, reply_to };
-        let key = self.open_with(lease, |mux| mux.open_request(&open, message, items.is_some(), Instant::now));
-        let key = key.map_err(|error| self.name(error))?;
+        let has_items = items.is_some();
+        let opening = |mux: &mut Mux| mux.open_request(&open, message, has_items, Instant::now);
+        let opened = if has_items { self.open_with(lease, opening) } else { self.open_whole(lease, opening) };
+        let key = opened.map_err(|error| self.name(error))?;
         if let Some(items) = items {
             tokio::spawn(pump(items, ResponseSender::new(self.clone(), key as u64)));
         }
@@ -155,15 +133,16 @@ impl MuxLink {
         Ok(ResponseSender::new(self.clone(), key.map_err(|error| self.name(error))? as u64))
     }
 
+    // A lease that was not attached is dropped at the end of these two and not before: it asks this link how it is, which
+    // takes the lock.
+
     fn open_with(&self, mut lease: Option<Box<dyn Send>>, open: impl FnOnce(&mut Mux) -> Result<Key>) -> Result<Key> {
-        self.with(|mux| {
-            let key = open(mux)?;
-            if let Some(lease) = lease.take() {
-                mux.attach(key, lease);
-            }
-            Ok(key)
-        })
-        // A lease that was not attached is dropped here and not before: it asks this link how it is, which takes the lock.
+        self.with(|mux| attached(open(mux), mux, &mut lease))
+    }
+
+    /// Opens a stream on which nothing more is to be said.
+    fn open_whole(&self, mut lease: Option<Box<dyn Send>>, open: impl FnOnce(&mut Mux) -> Result<Key>) -> Result<Key> {
+        self.with_all(|mux| attached(open(mux), mux, &mut lease))
     }
 
     /// Takes an answer that came in; `deadline` bounds it.
@@ -231,95 +210,13 @@ impl MuxLink {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Changes the mux, then wakes whom the change concerns.
-    pub(super) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
-        let mut state = self.state();
-        let result = change(&mut state.mux);
-        let after = state.mux.take_after();
-        let driver = if state.driver.is_some() && state.needs_driver() { state.driver.take() } else { None };
-        drop(state);
-        after.run();
-        driver.into_iter().for_each(Waker::wake);
-        result
-    }
-
-    fn wake_driver(&self) {
-        let driver = self.state().driver.take();
-        driver.into_iter().for_each(Waker::wake);
-    }
-
-    /// The driver has nothing to do: parks it, unless something came up meanwhile. `blocked`: the socket takes no bytes.
-    pub(super) fn park(&self, waker: &Waker, blocked: bool) -> Park {
-        let mut state = self.state();
-        if state.mux.has_output() && !blocked {
-            return Park::Busy;
-        }
-        let is_done = state.mux.dead().is_some() || (state.closing && state.mux.is_drained());
-        if is_done && state.mux.is_flushed() {
-            return Park::Finish;
-        }
-        let timer = state.mux.poll_timeout();
-        state.timer = timer;
-        state.blocked = blocked;
-        match &mut state.driver {
-            Some(driver) => driver.clone_from(waker),
-            empty => *empty = Some(waker.clone()),
-        }
-        Park::Until(timer)
-    }
-
-    /// Output waits and more than one stream may add to it: worth one scheduler turn before it is written.
-    pub(super) fn is_shared_and_busy(&self) -> bool {
-        let state = self.state();
-        state.mux.has_output() && state.mux.open_streams() > 1
-    }
-
-    /// The peer reads so little that it should not be heard before it does.
-    pub(super) fn is_choked(&self) -> bool {
-        self.state().mux.is_choked()
-    }
-
-    /// The driver runs: nobody need wake it.
-    pub(super) fn unpark(&self) {
-        self.state().driver = None;
-    }
-
-    /// The driver wrote `bytes`.
-    pub(super) fn wrote(&self, bytes: usize) {
-        let mut state = self.state();
-        state.mux.wrote(bytes);
-        let waiters = std::mem::take(&mut state.flush_waiters);
-        let after = state.mux.take_after();
-        drop(state);
-        after.run();
-        waiters.into_iter().for_each(Waker::wake);
-    }
-
-    /// The driver is gone, by its end or by the runtime's.
-    pub(super) fn finish(&self, error: Error) {
-        let mut state = self.state();
-        state.mux.fail(error);
-        state.finished = true;
-        let after = state.mux.take_after();
-        let waiters = std::mem::take(&mut state.flush_waiters);
-        drop(state);
-        after.run();
-        waiters.into_iter().for_each(Waker::wake);
-        self.ended.notify_waiters();
-    }
 }
 
-impl State {
-    fn needs_driver(&self) -> bool {
-        (self.mux.has_output() && !self.blocked)
-            || match (self.timer, self.mux.poll_timeout()) {
-                (Some(set), Some(wanted)) => wanted < set,
-                (None, wanted) => wanted.is_some(),
-                (Some(_), None) => true,
-            }
-            || (self.closing && self.mux.is_drained())
+fn attached(opened: Result<Key>, mux: &mut Mux, lease: &mut Option<Box<dyn Send>>) -> Result<Key> {
+    if let (Ok(key), Some(lease)) = (&opened, lease.take_if(|_| opened.is_ok())) {
+        mux.attach(*key, lease);
     }
+    opened
 }
 
 /// Sends the items of a streaming request.
@@ -339,86 +236,6 @@ async fn pump(mut items: ResponseStream, sender: ResponseSender) {
             Some(Err(error)) => return sender.fail(error),
             None => return sender.close(),
         }
-    }
-}
-
-impl Source for MuxLink {
-    fn poll_next(&self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let event = std::task::ready!(self.with(|mux| mux.poll_recv(key as Key, cx)));
-        Poll::Ready(match event {
-            Some(Err(error)) => Some(Err(self.name(error))),
-            event => event,
-        })
-    }
-
-    fn control(&self, key: u64, message: ControlMessage) {
-        self.with(|mux| mux.control(key as Key, message));
-    }
-
-    fn forward(&self, _key: u64, inbound: Inbound) {
-        self.service.forward(inbound);
-    }
-
-    fn release(&self, key: u64) {
-        self.with(|mux| mux.release_reader(key as Key));
-    }
-}
-
-impl Sink for MuxLink {
-    fn poll_ready(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.with(|mux| mux.poll_ready(key as Key, cx))
-    }
-
-    fn push(&self, key: u64, event: Event) -> Result<()> {
-        match event {
-            Event::Item(message) => self.with(|mux| mux.push(key as Key, message)),
-            Event::Inbound(Inbound::Notification(subject, message)) => {
-                self.with(|mux| mux.push_notification(key as Key, &subject, message))
-            }
-            Event::Inbound(Inbound::Request(..)) => {
-                Err(Error::unsupported("a mux stream carries notifications back to its caller, not requests")
-                    .with_hint("send the request on the connection"))
-            }
-        }
-    }
-
-    fn control(&self, key: u64, message: ControlMessage) -> Result<()> {
-        self.with(|mux| mux.control(key as Key, message));
-        Ok(())
-    }
-
-    fn poll_flush(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut state = self.state();
-        if let Some(error) = state.mux.dead() {
-            return Poll::Ready(Err(error.duplicate()));
-        }
-        if state.mux.is_stream_flushed(key as Key) {
-            return Poll::Ready(Ok(()));
-        }
-        if !state.flush_waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-            state.flush_waiters.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    fn end(&self, key: u64, outcome: Result<(), PeerError>) {
-        self.with(|mux| mux.end(key as Key, outcome));
-    }
-
-    fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
-        self.with(|mux| mux.poll_stopped(key as Key, cx))
-    }
-
-    fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.with(|mux| mux.poll_killed(key as Key, cx))
-    }
-
-    fn retain(&self, key: u64) {
-        self.with(|mux| mux.retain_writer(key as Key));
-    }
-
-    fn release(&self, key: u64, unended: Unended) {
-        self.with(|mux| mux.release_writer(key as Key, unended));
     }
 }
 

@@ -22,9 +22,11 @@ mod principal;
 pub mod private;
 #[cfg(all(unix, feature = "stdio"))]
 pub mod process;
+mod read_buffer;
 mod request;
 mod response;
 pub mod sessions;
+mod socket;
 #[cfg(unix)]
 pub mod socket_file;
 mod targets;

@@ -113,35 +113,85 @@ pub struct Header {
 impl Header {
     /// Writes the header. `len` must be at most [`MAX_PAYLOAD`].
     pub fn encode(self, out: &mut impl BufMut) {
+        out.put_slice(&self.to_bytes());
+    }
+
+    /// The header's bytes. `len` must be at most [`MAX_PAYLOAD`].
+    #[inline]
+    pub(super) fn to_bytes(self) -> [u8; HEADER_LEN] {
         debug_assert!(self.len <= MAX_PAYLOAD);
         let word = self.len as u32 | u32::from(self.kind as u8) << 24 | u32::from(self.flags & 15) << 28;
-        out.put_u32_le(word);
-        out.put_u32_le(self.stream.0);
+        (u64::from(word) | u64::from(self.stream.0) << 32).to_le_bytes()
     }
+
+    /// Reads the header at the front of `input`; `None` if it is not all there.
+    #[inline]
+    pub(super) fn read(input: &[u8], max_payload: usize) -> Result<Option<Self>> {
+        let Some(head) = input.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let words = u64::from_le_bytes(*head);
+        let word = words as u32;
+        let len = (word & 0x00ff_ffff) as usize;
+        if len > max_payload {
+            return Err(over(len, max_payload));
+        }
+        let Some(kind) = Kind::from_bits((word >> 24 & 15) as u8) else { return Err(unknown(word >> 24 & 15)) };
+        Ok(Some(Self { kind, flags: (word >> 28) as u8, stream: StreamId((words >> 32) as u32), len }))
+    }
+
+    /// Sets `flag` in a header's bytes if it is that of a whole message of `kind`.
+    pub(super) fn add_flag(bytes: &mut [u8], kind: Kind, flag: u8) -> bool {
+        match bytes.get_mut(3) {
+            Some(byte) if *byte & 15 == kind as u8 && *byte >> 4 & MORE == 0 => {
+                *byte |= flag << 4;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cold]
+fn over(len: usize, max_payload: usize) -> Error {
+    Error::protocol(format!("a frame that claims {len} bytes is over the limit of {max_payload} bytes"))
+        .with_detail(Detail::FrameTooLarge { limit: max_payload as u64, got: len as u64 })
+}
+
+#[cold]
+fn unknown(kind: u32) -> Error {
+    Error::protocol(format!("frame kind {kind} is unknown")).with_detail(Detail::Malformed)
 }
 
 /// Takes the next whole frame out of `input`; `None` means that more bytes are needed. The payload shares `input`'s memory.
 ///
 /// An error is fatal for the link: after a bad header nothing that follows can be trusted.
 pub fn decode(input: &mut BytesMut, max_payload: usize) -> Result<Option<(Header, Bytes)>> {
-    let Some(mut head) = input.get(..HEADER_LEN) else { return Ok(None) };
-    let word = head.get_u32_le();
-    let stream = StreamId(head.get_u32_le());
-    let len = (word & 0x00ff_ffff) as usize;
-    if len > max_payload {
-        return Err(Error::protocol(format!(
-            "a frame that claims {len} bytes is over the limit of {max_payload} bytes"
-        ))
-        .with_detail(Detail::FrameTooLarge { limit: max_payload as u64, got: len as u64 }));
-    }
-    let kind = Kind::from_bits((word >> 24 & 15) as u8).ok_or_else(|| {
-        Error::protocol(format!("frame kind {} is unknown", word >> 24 & 15)).with_detail(Detail::Malformed)
-    })?;
-    if input.len() < HEADER_LEN + len {
+    let Some(header) = Header::read(input, max_payload)? else { return Ok(None) };
+    if input.len() < HEADER_LEN + header.len {
         return Ok(None);
     }
     input.advance(HEADER_LEN);
-    Ok(Some((Header { kind, flags: (word >> 28) as u8, stream, len }, input.split_to(len).freeze())))
+    Ok(Some((header, input.split_to(header.len).freeze())))
+}
+
+/// Bytes that the incomplete frame at the front of `input` lacks, as far as can be told.
+pub(crate) fn missing(input: &[u8]) -> usize {
+    match Header::read(input, MAX_PAYLOAD) {
+        Ok(Some(header)) => (HEADER_LEN + header.len).saturating_sub(input.len()),
+        _ => 0,
+    }
+}
+
+/// Bytes of the whole frames at the front of `input`, up to the first bad header.
+pub(super) fn whole(input: &[u8], max_payload: usize) -> usize {
+    let mut at = 0;
+    while let Some(Ok(Some(header))) = input.get(at..).map(|rest| Header::read(rest, max_payload)) {
+        let end = at + HEADER_LEN + header.len;
+        if end > input.len() {
+            break;
+        }
+        at = end;
+    }
+    at
 }
 
 #[cfg(test)]

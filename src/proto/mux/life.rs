@@ -50,8 +50,7 @@ impl Mux {
     /// Gives the stream up, unless our last frame is out: what waits to be sent is forgotten.
     pub(super) fn reset(&mut self, key: Key, error: Option<&PeerError>) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.send.backlog.clear();
-        stream.send.last = None;
+        stream.send.backlog = None;
         if !std::mem::replace(&mut stream.sent_last, true) {
             stream.sent_reset = true;
             let id = stream.id;
@@ -159,7 +158,7 @@ impl Mux {
             return;
         }
         let slot = stream.id.slot();
-        let is_unheld = stream.is_unheld();
+        let (is_unheld, has_partial) = (stream.is_unheld(), stream.recv.partial.is_some());
         if !is_ours(key) {
             // From here on the peer may use the number again, even while our own holders still read.
             self.streams.release_number(slot, key);
@@ -167,11 +166,15 @@ impl Mux {
         if !is_unheld {
             return;
         }
-        self.drop_partial(key);
+        if has_partial {
+            self.drop_partial(key);
+        }
         let Some(mut stream) = self.streams.remove(key) else { return };
         self.after.dropped.extend(stream.attachment.take());
-        let unread: u32 = std::iter::from_fn(|| stream.recv.pop()).map(|(_, cost)| cost).sum();
-        self.give_back_to_link(unread + stream.recv.withheld);
+        let unread = stream.recv.discard() + stream.recv.withheld;
+        if unread > 0 {
+            self.give_back_to_link(unread);
+        }
     }
 
     /// Refuses new streams from now on and tells the peer; those that run go on. `reason` is what a request that crosses
@@ -208,7 +211,7 @@ impl Mux {
             }
             stream.sent_last = true;
             stream.got_last = true;
-            stream.send.backlog.clear();
+            stream.send.backlog = None;
             self.after.wakers.extend(stream.recv.waiter.take());
             self.stop_writers(key, ControlMessage::Kill);
             self.free_if_done(key);

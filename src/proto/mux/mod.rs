@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use self::batch::Batch;
 use self::out::Out;
 use self::stream::Stream;
 use self::streams::Streams;
@@ -32,8 +33,10 @@ use crate::error::{Detail, Error, PeerError, Result, Retry};
 use crate::message::{Message, RequestContext, Subject};
 use crate::plane::ReplyTo;
 
+mod batch;
 mod life;
 mod out;
+mod read;
 mod recv;
 mod send;
 mod stream;
@@ -120,9 +123,15 @@ pub struct After {
 }
 
 impl After {
-    /// Does it.
-    pub fn run(self) {
-        self.wakers.into_iter().for_each(Waker::wake);
+    /// Whether there is anything to do, as there mostly is not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wakers.is_empty() && self.dropped.is_empty()
+    }
+
+    /// Does it, and keeps the room for the next time.
+    pub fn run(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+        self.dropped.clear();
     }
 }
 
@@ -219,7 +228,7 @@ impl Mux {
         self.may_open()?;
         let key = self.insert(Purpose::CallHome, |stream| stream.writers = 1);
         if let Some(stream) = self.streams.get_mut(key) {
-            let head = |out: &mut bytes::BytesMut| open::encode_call_home(&token, out);
+            let head = |out: &mut Vec<u8>| open::encode_call_home(&token, out);
             stream.send.opened_at = self.out.frame(Kind::Open, 0, stream.id, head, Bytes::new());
         }
         Ok(key)
@@ -272,6 +281,11 @@ impl Mux {
         self.incoming.pop_front()
     }
 
+    /// Gives all that the peer wants to `taken`, which is empty.
+    pub(crate) fn swap_incoming(&mut self, taken: &mut VecDeque<Incoming>) {
+        std::mem::swap(&mut self.incoming, taken);
+    }
+
     /// Why the link is dead, if it is.
     pub fn dead(&self) -> Option<&Error> {
         self.dead.as_ref()
@@ -308,6 +322,22 @@ impl Mux {
         self.out.take(writing);
     }
 
+    /// Gives what is to be written to a writer whose batch is empty, and keeps the batch to fill it next.
+    pub(crate) fn swap_output(&mut self, written: &mut Batch) {
+        self.out.swap(written);
+    }
+
+    /// Gives back what only a busy link needs.
+    pub(crate) fn shrink(&mut self) {
+        self.out.shrink();
+        if self.after.is_empty() {
+            self.after = After::default();
+        }
+        if self.incoming.is_empty() {
+            self.incoming = VecDeque::new();
+        }
+    }
+
     /// Whether [`Mux::take_output`] would move anything.
     pub fn has_output(&self) -> bool {
         !self.out.is_empty()
@@ -327,9 +357,19 @@ impl Mux {
         }
     }
 
+    /// Whether there is something to do once the lock is gone.
+    pub(crate) fn has_after(&self) -> bool {
+        !self.after.is_empty()
+    }
+
     /// What to do once the lock is gone.
     pub fn take_after(&mut self) -> After {
         std::mem::take(&mut self.after)
+    }
+
+    /// Gives what is to be done to `after`, which is empty.
+    pub(crate) fn swap_after(&mut self, after: &mut After) {
+        std::mem::swap(&mut self.after, after);
     }
 
     fn check_size(&self, what: &str, message: &Message) -> Result<()> {

@@ -1,51 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What waits to be written: small frames batched into one buffer, large payloads as shared segments between them.
+//! What waits to be written, and how far the writer has come.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::proto::frame::{HEADER_LEN, Header, Kind, StreamId};
+use super::batch::Batch;
+use crate::proto::frame::{FIN, HEADER_LEN, Header, Kind, StreamId};
 
 /// A payload of this many bytes is not copied: beyond it a copy costs more than a further segment of a vectored write.
 const SHARE_FROM: usize = 4096;
 
-/// Bytes that may wait before senders do. Bounded, because what queues in the kernel and here only displaces caches.
-const FULL: u64 = 512 << 10;
+/// Bytes that may wait before senders do: a request of 16 KiB from each of 64 callers, and no more, because what queues in
+/// the kernel and here only displaces caches.
+const FULL: u64 = 1280 << 10;
 
 #[derive(Default)]
 pub(super) struct Out {
-    segments: VecDeque<Bytes>,
-    tail: BytesMut,
+    waiting: Batch,
+    /// Where the last frame of `waiting` begins.
+    last: usize,
     pushed: u64,
     written: u64,
 }
 
 impl Out {
     /// Appends a frame whose payload is what `head` writes, followed by `body`. Returns the position of its first byte.
+    #[inline]
     pub(super) fn frame(
         &mut self,
         kind: Kind,
         flags: u8,
         stream: StreamId,
-        head: impl FnOnce(&mut BytesMut),
+        head: impl FnOnce(&mut Vec<u8>),
         body: Bytes,
     ) -> u64 {
         let at = self.pushed;
-        let start = self.tail.len();
-        self.tail.reserve(HEADER_LEN + 64 + if body.len() < SHARE_FROM { body.len() } else { 0 });
-        self.tail.extend_from_slice(&[0; HEADER_LEN]);
-        head(&mut self.tail);
-        let len = self.tail.len() - start - HEADER_LEN + body.len();
-        Header { kind, flags, stream, len }.encode(&mut &mut self.tail[start..start + HEADER_LEN]);
-        if body.len() < SHARE_FROM {
-            self.tail.extend_from_slice(&body);
-        } else {
-            self.segments.push_back(self.tail.split().freeze());
-            self.segments.push_back(body);
+        let out = &mut self.waiting.bytes;
+        let start = out.len();
+        let is_copied = body.len() < SHARE_FROM;
+        out.reserve(HEADER_LEN + 128 + if is_copied { body.len() } else { 0 });
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        head(out);
+        let len = out.len() - start - HEADER_LEN + body.len();
+        if let Some(place) = out.get_mut(start..start + HEADER_LEN) {
+            place.copy_from_slice(&Header { kind, flags, stream, len }.to_bytes());
         }
+        if is_copied {
+            out.extend_from_slice(&body);
+        } else {
+            let place = out.len();
+            self.waiting.shared.push_back((place, body));
+        }
+        self.last = start;
         self.pushed += (HEADER_LEN + len) as u64;
         at
+    }
+
+    /// Makes the item that ends at position `end` the last of its stream, if it still waits and nothing came after it: one
+    /// frame fewer to write and to read.
+    pub(super) fn finish(&mut self, end: u64) -> bool {
+        if end != self.pushed || self.waiting.is_empty() {
+            return false;
+        }
+        let Some(place) = self.waiting.bytes.get_mut(self.last..self.last + HEADER_LEN) else { return false };
+        Header::add_flag(place, Kind::Data, FIN)
     }
 
     /// The position behind the last byte.
@@ -55,7 +74,7 @@ impl Out {
 
     /// Whether anything waits to be taken.
     pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.tail.is_empty()
+        self.waiting.is_empty()
     }
 
     /// Whether senders should wait.
@@ -66,15 +85,34 @@ impl Out {
     /// Whether even answers to the peer's own frames should wait. Far above [`Self::is_full`], which stops data: if data
     /// could stop an end from reading, two ends with full outputs would wait for each other.
     pub(super) fn is_choked(&self) -> bool {
-        self.pushed - self.written >= 4 * FULL
+        self.pushed - self.written >= 2 * FULL
     }
 
-    /// Moves what waits to the writer.
+    /// Gives what waits to the writer, for its empty batch.
+    pub(super) fn swap(&mut self, written: &mut Batch) {
+        debug_assert!(written.is_empty());
+        written.clear();
+        std::mem::swap(&mut self.waiting, written);
+    }
+
+    /// Moves what waits to a writer that keeps segments.
     pub(super) fn take(&mut self, writing: &mut VecDeque<Bytes>) {
-        writing.append(&mut self.segments);
-        if !self.tail.is_empty() {
-            writing.push_back(self.tail.split().freeze());
+        let Batch { bytes, shared, .. } = std::mem::take(&mut self.waiting);
+        let mut small = BytesMut::from(&bytes[..]);
+        let mut from = 0;
+        for (to, payload) in shared {
+            writing.push_back(small.split_to(to - from).freeze());
+            writing.push_back(payload);
+            from = to;
         }
+        if !small.is_empty() {
+            writing.push_back(small.freeze());
+        }
+    }
+
+    /// Gives the room back, if nothing waits.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink();
     }
 
     /// The writer handed `bytes` to the system, maybe of what [`Self::clear`] forgot after it had been taken.
@@ -100,8 +138,7 @@ impl Out {
 
     /// Forgets what waits; the link is dead.
     pub(super) fn clear(&mut self) {
-        self.segments.clear();
-        self.tail = BytesMut::new();
+        self.waiting = Batch::default();
         self.written = self.pushed;
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The half of a stream that we receive, and what the peer says about the link.
 
-use std::task::{Context, Poll};
+use std::ops::Range;
 use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -9,28 +9,47 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::life::LAST_CALL;
 use super::stream::{Partial, Stream};
 use super::{Incoming, IncomingRequest, Key, Mux, Purpose, Role, cost};
-use crate::connection::Inbound;
 use crate::error::{Detail, Error, PeerError, Result, Retry};
-use crate::message::{ControlMessage, Headers, Message};
+use crate::message::{ControlMessage, Headers, Message, Subject};
 use crate::plane::ReplyTo;
-use crate::proto::frame::{self, FIN, HEADERS, Header, INBOUND, Kind, LINK, MORE, StreamId};
+use crate::proto::frame::{self, FIN, HEADER_LEN, HEADERS, Header, INBOUND, Kind, LINK, MORE, StreamId};
 use crate::proto::open::{self, Open};
-use crate::stream::Event;
+use crate::stream::Arrival;
 
 impl Mux {
     /// Takes every whole frame out of `input`. An error is fatal: the caller says GOAWAY with it, then [`Mux::fail`].
+    ///
+    /// Payloads share the memory of `input`: to count one more holder costs less than to copy even a small one. Who keeps
+    /// a message for long keeps that memory, so the buffer of a link with little traffic is small.
     pub fn feed(&mut self, input: &mut BytesMut, now: Instant) -> Result<()> {
         self.last_heard = now;
-        while let Some((header, payload)) = frame::decode(input, self.ours.max_frame as usize)? {
-            self.handle_frame(header, payload, now)?;
+        let max_frame = self.ours.max_frame as usize;
+        let whole = frame::whole(input, max_frame);
+        if whole > 0 {
+            let batch = input.split_to(whole).freeze();
+            let mut at = 0;
+            while let Some(header) = Header::read(batch.get(at..).unwrap_or_default(), max_frame)? {
+                let end = at + HEADER_LEN + header.len;
+                self.handle_frame(header, &batch, at + HEADER_LEN..end, now)?;
+                at = end;
+            }
         }
-        Ok(())
+        Header::read(input, max_frame).map(|_| ())
     }
 
-    fn handle_frame(&mut self, header: Header, mut payload: Bytes, now: Instant) -> Result<()> {
+    #[inline]
+    fn handle_frame(&mut self, header: Header, batch: &Bytes, payload: Range<usize>, now: Instant) -> Result<()> {
         match header.kind {
-            Kind::Open => self.on_open(header, payload, now),
-            Kind::Data => self.on_data(header, payload),
+            Kind::Open => self.on_open(header, batch.slice(payload), now),
+            Kind::Data => self.on_data(header, batch.slice(payload)),
+            _ => self.handle_small(header, batch.get(payload).unwrap_or_default()),
+        }
+    }
+
+    /// Frames of which nothing is kept.
+    fn handle_small(&mut self, header: Header, mut payload: &[u8]) -> Result<()> {
+        match header.kind {
+            Kind::Open | Kind::Data => Ok(()),
             Kind::Control => {
                 let message = match payload.first() {
                     Some(1) => ControlMessage::Stop,
@@ -46,8 +65,8 @@ impl Mux {
                 Ok(())
             }
             Kind::End => {
-                let outcome = if payload.is_empty() { Ok(()) } else { Err(open::decode_error(payload)?) };
-                self.on_last(header.stream, outcome.map_err(Error::from))
+                let outcome = if payload.is_empty() { Ok(()) } else { Err(Error::from(peer_error(payload)?)) };
+                self.on_last(header.stream, outcome)
             }
             Kind::Reset => self.on_reset(header.stream, payload),
             Kind::Window => {
@@ -65,17 +84,16 @@ impl Mux {
             }
             Kind::Ping => {
                 // An echo of any size would be an amplifier's tool.
-                payload.truncate(8);
-                self.out.frame(Kind::Pong, 0, LINK, |out| out.put_slice(&payload), Bytes::new());
+                let echo = payload.get(..8).unwrap_or(payload);
+                self.out.frame(Kind::Pong, 0, LINK, |out| out.put_slice(echo), Bytes::new());
                 Ok(())
             }
             Kind::Pong => {
-                self.farewell_heard |= self.farewell.is_some() && payload == LAST_CALL[..];
+                self.farewell_heard |= self.farewell.is_some() && payload == LAST_CALL;
                 Ok(())
             }
             Kind::GoAway => {
-                let reason = open::decode_error(payload)?;
-                self.refused = Some(Error::from(reason).with_retry(Retry::Safe));
+                self.refused = Some(Error::from(peer_error(payload)?).with_retry(Retry::Safe));
                 Ok(())
             }
         }
@@ -132,7 +150,7 @@ impl Mux {
         if goes_on && purpose == Purpose::Responder {
             self.opening += payload.len();
             let partial = Partial { open: Some(open), subject: None, headers, body: BytesMut::from(payload) };
-            stream.recv.partial = Some(partial);
+            stream.recv.partial = Some(Box::new(partial));
             self.streams.accept(slot, stream);
             return Ok(());
         }
@@ -164,7 +182,7 @@ impl Mux {
         self.incoming.push_back(incoming);
     }
 
-    fn on_data(&mut self, header: Header, mut payload: Bytes) -> Result<()> {
+    fn on_data(&mut self, header: Header, payload: Bytes) -> Result<()> {
         let spent = cost(payload.len());
         self.link_recv_credit -= i64::from(spent);
         if self.link_recv_credit < -i64::from(self.ours.max_frame) {
@@ -183,11 +201,27 @@ impl Mux {
         if stream.recv.credit < -i64::from(max_frame) {
             return Err(violation("more data than the stream's credit"));
         }
+        let is_plain = header.flags & (MORE | HEADERS | INBOUND) == 0 && stream.recv.partial.is_none();
+        if is_plain && stream.reader && !stream.recv.discard && payload.len() <= self.limits.max_message {
+            // The common case: a whole message in one frame, which shares the read buffer's memory.
+            stream.recv.push(Arrival::Item(Message { headers: Headers::new(), body: payload }), spent);
+            if let Some(waiter) = stream.recv.waiter.take() {
+                self.after.wakers.push(waiter);
+            }
+            return self.on_fin(header);
+        }
+        self.on_other_data(header, payload, key, spent)
+    }
+
+    /// Parts of messages, messages with headers, notifications, and what nobody wants.
+    fn on_other_data(&mut self, header: Header, mut payload: Bytes, key: Key, spent: u32) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if stream.recv.discard {
             self.give_back(key, spent);
             return self.on_fin(header);
         }
-        let mut partial = match self.take_partial(key) {
+        let partial = if stream.recv.partial.is_some() { self.take_partial(key) } else { None };
+        let mut partial = match partial {
             Some(partial) => partial,
             None => {
                 let subject =
@@ -200,11 +234,10 @@ impl Mux {
                         self.overflow(key, false, error);
                         return self.on_fin(header);
                     }
-                    // The common case: a whole message in one frame, which shares the read buffer's memory.
-                    self.deliver(key, event(subject, Message { headers, body: payload }), spent);
+                    self.deliver(key, arrival(subject, Message { headers, body: payload }), spent);
                     return self.on_fin(header);
                 }
-                Partial { open: None, subject, headers, body: BytesMut::new() }
+                Box::new(Partial { open: None, subject, headers, body: BytesMut::new() })
             }
         };
         let size = partial.headers.size() + partial.body.len() + payload.len();
@@ -233,7 +266,7 @@ impl Mux {
                 self.give_back(key, owing);
                 self.deliver_open(key, open, message, header.flags & FIN == 0);
             }
-            None => self.deliver(key, event(partial.subject, message), owing),
+            None => self.deliver(key, arrival(partial.subject, message), owing),
         }
         self.on_fin(header)
     }
@@ -254,7 +287,7 @@ impl Mux {
         })
     }
 
-    fn take_partial(&mut self, key: Key) -> Option<Partial> {
+    fn take_partial(&mut self, key: Key) -> Option<Box<Partial>> {
         let partial = self.streams.get_mut(key)?.recv.partial.take()?;
         self.opening -= if partial.open.is_some() { partial.body.len() } else { 0 };
         Some(partial)
@@ -268,13 +301,13 @@ impl Mux {
         if header.flags & FIN != 0 { self.on_last(header.stream, Ok(())) } else { Ok(()) }
     }
 
-    fn deliver(&mut self, key: Key, event: Event, spent: u32) {
+    fn deliver(&mut self, key: Key, arrival: Arrival, spent: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if !stream.reader {
             self.give_back(key, spent);
             return;
         }
-        stream.recv.push(event, spent);
+        stream.recv.push(arrival, spent);
         self.after.wakers.extend(stream.recv.waiter.take());
     }
 
@@ -330,12 +363,12 @@ impl Mux {
     }
 
     /// The peer gave a stream up.
-    fn on_reset(&mut self, id: StreamId, payload: Bytes) -> Result<()> {
+    fn on_reset(&mut self, id: StreamId, payload: &[u8]) -> Result<()> {
         let Some(key) = self.find(id)? else { return Ok(()) };
         let reason = if payload.is_empty() {
             Error::cancelled("the peer gave the request up")
         } else {
-            Error::from(open::decode_error(payload)?)
+            Error::from(peer_error(payload)?)
         };
         self.drop_partial(key);
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
@@ -354,80 +387,20 @@ impl Mux {
         self.free_if_done(key);
         Ok(())
     }
-
-    /// The next event of a stream; `None` after its end.
-    pub fn poll_recv(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
-        if let Some((event, spent)) = stream.recv.pop() {
-            let drained = stream.recv.is_empty();
-            let withheld = if drained { std::mem::take(&mut stream.recv.withheld) } else { 0 };
-            self.give_back(key, spent + withheld);
-            return Poll::Ready(Some(Ok(event)));
-        }
-        match &stream.recv.outcome {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(error.duplicate()))),
-            None => {
-                match &mut stream.recv.waiter {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    empty => *empty = Some(cx.waker().clone()),
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// The reader is gone. At the asking end that cancels the request; at the answering end it only means that further
-    /// items of the request are not wanted.
-    pub fn release_reader(&mut self, key: Key) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.reader = false;
-        stream.recv.discard = true;
-        stream.recv.waiter = None;
-        let unread: u32 = std::iter::from_fn(|| stream.recv.pop()).map(|(_, cost)| cost).sum();
-        let owing = unread + std::mem::take(&mut stream.recv.withheld);
-        let is_asking = stream.is_asking();
-        // Without a reader a partial message is an item of which the rest is dropped: no stream has a reader before its
-        // opening message is whole.
-        self.drop_partial(key);
-        if is_asking {
-            self.cancel(key);
-        }
-        self.give_back(key, owing);
-        self.free_if_done(key);
-    }
-
-    /// Gives credit back to the stream and the link once it is worth a frame.
-    fn give_back(&mut self, key: Key, bytes: u32) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            stream.recv.owed += bytes;
-            if stream.recv.owed >= self.ours.stream_window / 2 && !stream.got_last && stream.may_speak() {
-                let owed = std::mem::take(&mut stream.recv.owed);
-                stream.recv.credit += i64::from(owed);
-                let id = stream.id;
-                self.out.frame(Kind::Window, 0, id, |out| out.put_u32_le(owed), Bytes::new());
-            }
-        }
-        self.give_back_to_link(bytes);
-    }
-
-    pub(super) fn give_back_to_link(&mut self, bytes: u32) {
-        self.link_owed += bytes;
-        if self.link_owed >= self.ours.link_window / 4 && self.dead.is_none() {
-            let owed = std::mem::take(&mut self.link_owed);
-            self.link_recv_credit += i64::from(owed);
-            self.out.frame(Kind::Window, 0, LINK, |out| out.put_u32_le(owed), Bytes::new());
-        }
-    }
 }
 
-fn event(subject: Option<crate::message::Subject>, message: Message) -> Event {
+fn arrival(subject: Option<Subject>, message: Message) -> Arrival {
     match subject {
-        Some(subject) => Event::Inbound(Inbound::Notification(subject, message)),
-        None => Event::Item(message),
+        Some(subject) => Arrival::Notification(Box::new((subject, message))),
+        None => Arrival::Item(message),
     }
 }
 
+fn peer_error(payload: &[u8]) -> Result<PeerError> {
+    open::decode_error(Bytes::copy_from_slice(payload))
+}
+
+#[cold]
 fn violation(what: &'static str) -> Error {
     Error::protocol(format!("the peer broke the mux protocol: {what}")).with_detail(Detail::Malformed)
 }

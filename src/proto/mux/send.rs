@@ -4,7 +4,7 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::stream::Stream;
 use super::{Key, Mux, cost};
@@ -25,7 +25,7 @@ impl Mux {
         let mut flags = if headers.is_empty() { 0 } else { HEADERS };
         flags |= if !body.is_empty() { MORE } else { 0 } | if fin && body.is_empty() { FIN } else { 0 };
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let head = |out: &mut BytesMut| {
+        let head = |out: &mut Vec<u8>| {
             open.encode(|| now, out);
             if !headers.is_empty() {
                 open::encode_headers(&headers, out);
@@ -37,8 +37,8 @@ impl Mux {
         stream.send.ended = fin;
         if !body.is_empty() {
             self.queue_parts(key, Bytes::new(), 0, body);
-            if fin && let Some(stream) = self.streams.get_mut(key) {
-                stream.send.last = Some(Ok(()));
+            if fin && let Some(backlog) = self.streams.get_mut(key).and_then(|stream| stream.send.backlog.as_mut()) {
+                backlog.last = Some(Ok(()));
             }
             self.resume_senders();
         }
@@ -51,7 +51,7 @@ impl Mux {
             return Poll::Ready(Err(error));
         }
         let has_room = !self.out.is_full() && self.link_credit > 0;
-        if stream.send.backlog.is_empty() && stream.send.credit > 0 && has_room {
+        if stream.send.backlog.is_none() && stream.send.credit > 0 && has_room {
             return Poll::Ready(Ok(()));
         }
         stream.send.waiter = Some(cx.waker().clone());
@@ -61,6 +61,38 @@ impl Mux {
             self.resume.push_back(key);
         }
         Poll::Pending
+    }
+
+    /// [`Mux::poll_ready`] and [`Mux::push`] in one.
+    pub(crate) fn poll_send(&mut self, key: Key, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(message) = item
+            && message.headers.is_empty()
+            && self.push_plain(key, &mut message.body)
+        {
+            *item = None;
+            return Poll::Ready(Ok(()));
+        }
+        std::task::ready!(self.poll_ready(key, cx))?;
+        Poll::Ready(item.take().map_or(Ok(()), |item| self.push(key, item)))
+    }
+
+    /// What most items are: bytes that go out whole, since there is room and credit. Otherwise nothing is done.
+    #[inline]
+    fn push_plain(&mut self, key: Key, body: &mut Bytes) -> bool {
+        let len = body.len();
+        if len > self.part() || len > self.limits.max_message || self.out.is_full() {
+            return false;
+        }
+        let Some(stream) = self.streams.get_mut(key) else { return false };
+        let spent = i64::from(cost(len));
+        if !stream.is_open_to_send() || spent > stream.send.credit || spent > self.link_credit {
+            return false;
+        }
+        self.out.frame(Kind::Data, 0, stream.id, |_| {}, std::mem::take(body));
+        stream.send.sent_to = self.out.position();
+        stream.send.credit -= spent;
+        self.link_credit -= spent;
+        true
     }
 
     /// Sends an item, or queues what there is no credit for.
@@ -73,14 +105,14 @@ impl Mux {
         self.push_with(key, INBOUND, |out| open::encode_subject(subject, out), message)
     }
 
-    fn push_with(&mut self, key: Key, mut flags: u8, head: impl FnOnce(&mut BytesMut), message: Message) -> Result<()> {
+    fn push_with(&mut self, key: Key, mut flags: u8, head: impl FnOnce(&mut Vec<u8>), message: Message) -> Result<()> {
         self.check_size("an item", &message)?;
         let part = self.part();
         let room = !self.out.is_full() && self.link_credit > 0;
         let Some(stream) = self.streams.get_mut(key) else { return Err(gone()) };
         stream.may_push()?;
         let Message { headers, body } = message;
-        let head = |out: &mut BytesMut| {
+        let head = |out: &mut Vec<u8>| {
             head(out);
             if !headers.is_empty() {
                 open::encode_headers(&headers, out);
@@ -89,7 +121,7 @@ impl Mux {
         flags |= if headers.is_empty() { 0 } else { HEADERS };
         let credit = stream.send.credit.min(self.link_credit);
         let fits = body.len() <= part && (body.is_empty() || i64::from(cost(body.len())) <= credit);
-        if fits && room && credit > 0 && stream.send.backlog.is_empty() {
+        if fits && room && credit > 0 && stream.send.backlog.is_none() {
             let before = self.out.frame(Kind::Data, flags, stream.id, head, body);
             stream.send.sent_to = self.out.position();
             let spent = i64::try_from(stream.send.sent_to - before).unwrap_or(i64::MAX);
@@ -97,9 +129,9 @@ impl Mux {
             self.link_credit -= spent;
             return Ok(());
         }
-        let mut block = BytesMut::new();
+        let mut block = Vec::new();
         head(&mut block);
-        self.queue_parts(key, block.freeze(), flags, body);
+        self.queue_parts(key, block.into(), flags, body);
         self.resume_senders();
         Ok(())
     }
@@ -108,10 +140,11 @@ impl Mux {
         let part = self.part();
         let Some(stream) = self.streams.get_mut(key) else { return };
         let mut flags = flags;
+        let backlog = stream.send.backlog.get_or_insert_default();
         loop {
             let piece = body.split_to(body.len().min(part));
             let more = if body.is_empty() { 0 } else { MORE };
-            stream.send.backlog.push_back((flags | more, std::mem::take(&mut block), piece));
+            backlog.frames.push_back((flags | more, std::mem::take(&mut block), piece));
             // The block and what announces it stand in the first part only.
             flags = 0;
             if more == 0 {
@@ -134,13 +167,15 @@ impl Mux {
         if stream.sent_last {
             return;
         }
-        if !stream.send.backlog.is_empty() {
-            stream.send.last = Some(outcome);
+        if let Some(backlog) = &mut stream.send.backlog {
+            backlog.last = Some(outcome);
             return;
         }
         stream.sent_last = true;
-        let id = stream.id;
-        self.write_end(id, &outcome);
+        if outcome.is_err() || !self.out.finish(stream.send.sent_to) {
+            let id = stream.id;
+            self.write_end(id, &outcome);
+        }
         self.free_if_done(key);
     }
 
@@ -199,7 +234,7 @@ impl Mux {
 
     /// Whether everything that was pushed on the stream was handed to the system.
     pub fn is_stream_flushed(&self, key: Key) -> bool {
-        let flushed = |stream: &Stream| stream.send.backlog.is_empty() && self.out.has_written_to(stream.send.sent_to);
+        let flushed = |stream: &Stream| stream.send.backlog.is_none() && self.out.has_written_to(stream.send.sent_to);
         self.streams.get(key).is_none_or(flushed)
     }
 
@@ -219,42 +254,43 @@ impl Mux {
             let Some(key) = self.resume.pop_front() else { return };
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.send.queued = false;
-            if stream.send.backlog.is_empty() {
+            let Some(backlog) = &mut stream.send.backlog else {
                 self.after.wakers.extend(stream.send.waiter.take());
                 continue;
-            }
+            };
             if stream.send.credit <= 0 {
                 // A WINDOW puts it back.
                 continue;
             }
-            let Some((mut flags, block, mut body)) = stream.send.backlog.pop_front() else { continue };
+            let Some((mut flags, block, mut body)) = backlog.frames.pop_front() else { continue };
             // A body never goes beyond the credit, so that stalled readers never take more of the link than their windows.
             let credit = stream.send.credit.min(self.link_credit);
             let room = usize::try_from(credit - i64::from(cost(block.len()))).unwrap_or(0).max(1);
             if body.len() > room {
                 let rest = body.split_off(room);
-                stream.send.backlog.push_front((flags & MORE, Bytes::new(), rest));
+                backlog.frames.push_front((flags & MORE, Bytes::new(), rest));
                 flags |= MORE;
             }
-            let is_last = stream.send.backlog.is_empty() && matches!(stream.send.last, Some(Ok(())));
+            let is_last = backlog.frames.is_empty() && matches!(backlog.last, Some(Ok(())));
             if is_last {
                 // One frame fewer, and the receiver of a request sees at once that no items follow.
                 flags |= FIN;
-                stream.send.last = None;
+                backlog.last = None;
                 stream.sent_last = true;
             }
+            let is_behind = !backlog.frames.is_empty();
             let spent = i64::from(cost(block.len() + body.len()));
             self.out.frame(Kind::Data, flags, stream.id, |out| out.extend_from_slice(&block), body);
             stream.send.sent_to = self.out.position();
             stream.send.credit -= spent;
             self.link_credit -= spent;
-            if !stream.send.backlog.is_empty() {
+            if is_behind {
                 stream.send.queued = true;
                 self.resume.push_back(key);
                 continue;
             }
             self.after.wakers.extend(stream.send.waiter.take());
-            if let Some(outcome) = stream.send.last.take() {
+            if let Some(outcome) = stream.send.backlog.take().and_then(|backlog| backlog.last) {
                 stream.sent_last = true;
                 let id = stream.id;
                 self.write_end(id, &outcome);
@@ -268,7 +304,7 @@ impl Mux {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.send.credit = stream.send.credit.saturating_add(bytes.into());
         if stream.send.credit > 0
-            && (stream.send.waiter.is_some() || !stream.send.backlog.is_empty())
+            && (stream.send.waiter.is_some() || stream.send.backlog.is_some())
             && !stream.send.queued
         {
             stream.send.queued = true;
@@ -278,7 +314,7 @@ impl Mux {
     }
 
     fn write_end(&mut self, id: StreamId, outcome: &Result<(), PeerError>) {
-        let head = |out: &mut BytesMut| {
+        let head = |out: &mut Vec<u8>| {
             if let Err(error) = outcome {
                 open::encode_error(error, out);
             }
@@ -287,7 +323,7 @@ impl Mux {
     }
 
     pub(super) fn write_reset(&mut self, id: StreamId, error: Option<&PeerError>) {
-        let head = |out: &mut BytesMut| {
+        let head = |out: &mut Vec<u8>| {
             if let Some(error) = error {
                 open::encode_error(error, out);
             }
@@ -302,6 +338,13 @@ impl Mux {
 }
 
 impl Stream {
+    /// Nothing stands against sending: an end of either half, or what waits to be sent before.
+    #[inline]
+    fn is_open_to_send(&self) -> bool {
+        let is_over = self.sent_last || self.sent_reset || self.send.ended || self.send.backlog.is_some();
+        !is_over && self.stopped != Some(ControlMessage::Kill) && !matches!(self.recv.outcome, Some(Err(_)))
+    }
+
     fn may_push(&self) -> Result<()> {
         if let Some(Err(error)) = &self.recv.outcome
             && !self.is_asking()

@@ -12,7 +12,7 @@ use crate::error::{Error, PeerError};
 use crate::message::{ControlMessage, Headers, Subject};
 use crate::proto::frame::StreamId;
 use crate::proto::open::Open;
-use crate::stream::Event;
+use crate::stream::{Arrival, Arrivals, Queue};
 
 /// Everything about one stream. Two halves: what we receive and what we send.
 pub(super) struct Stream {
@@ -42,13 +42,14 @@ pub(super) struct Stream {
 
 /// The half that we receive.
 pub(super) struct Receiving {
-    first: Option<(Event, u32)>,
-    rest: VecDeque<(Event, u32)>,
+    /// The one item of most answers needs no queue.
+    first: Option<(Arrival, u32)>,
+    rest: Queue,
     /// How it ends after what is queued.
     pub(super) outcome: Option<Result<(), Error>>,
     /// Whatever still arrives is dropped.
     pub(super) discard: bool,
-    pub(super) partial: Option<Partial>,
+    pub(super) partial: Option<Box<Partial>>,
     /// Credit of the partial message that was not given back yet.
     pub(super) withheld: u32,
     /// Credit to give back.
@@ -70,10 +71,8 @@ pub(super) struct Partial {
 /// The half that we send.
 pub(super) struct Sending {
     pub(super) credit: i64,
-    /// Frames of data that wait for credit: flags, header block, body.
-    pub(super) backlog: VecDeque<(u8, Bytes, Bytes)>,
-    /// The end that waits behind the backlog.
-    pub(super) last: Option<Result<(), PeerError>>,
+    /// What waits for credit. Never empty.
+    pub(super) backlog: Option<Box<Backlog>>,
     /// No more may be pushed.
     pub(super) ended: bool,
     /// The mux's list of streams to resume names this one.
@@ -85,7 +84,16 @@ pub(super) struct Sending {
     pub(super) waiter: Option<Waker>,
 }
 
+/// Frames of data that wait for credit: flags, header block, body.
+#[derive(Default)]
+pub(super) struct Backlog {
+    pub(super) frames: VecDeque<(u8, Bytes, Bytes)>,
+    /// The end that waits behind them.
+    pub(super) last: Option<Result<(), PeerError>>,
+}
+
 impl Stream {
+    #[inline]
     pub(super) fn new(id: StreamId, purpose: Purpose, send_credit: u32, recv_credit: u32) -> Self {
         Self {
             id,
@@ -98,7 +106,7 @@ impl Stream {
             unclaimed: false,
             recv: Receiving {
                 first: None,
-                rest: VecDeque::new(),
+                rest: None,
                 outcome: None,
                 discard: false,
                 partial: None,
@@ -109,8 +117,7 @@ impl Stream {
             },
             send: Sending {
                 credit: send_credit.into(),
-                backlog: VecDeque::new(),
-                last: None,
+                backlog: None,
                 ended: false,
                 queued: false,
                 opened_at: 0,
@@ -147,19 +154,37 @@ impl Stream {
 }
 
 impl Receiving {
-    pub(super) fn push(&mut self, event: Event, cost: u32) {
-        if self.first.is_none() && self.rest.is_empty() {
-            self.first = Some((event, cost));
-        } else {
-            self.rest.push_back((event, cost));
+    pub(super) fn push(&mut self, arrival: Arrival, cost: u32) {
+        match &mut self.rest {
+            None if self.first.is_none() => self.first = Some((arrival, cost)),
+            rest => rest.get_or_insert_default().push_back((arrival, cost)),
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Event, u32)> {
-        self.first.take().or_else(|| self.rest.pop_front())
+    pub(super) fn pop(&mut self) -> Option<(Arrival, u32)> {
+        self.first.take().or_else(|| self.rest.as_mut()?.pop_front())
+    }
+
+    /// The first arrival and what it had cost. What is behind an item goes to `queue`, which is empty.
+    #[inline]
+    pub(super) fn take_all(&mut self, queue: &mut Arrivals) -> Option<(Arrival, u32)> {
+        let first = self.pop()?;
+        if matches!(first.0, Arrival::Item(_)) && self.rest.as_ref().is_some_and(|rest| !rest.is_empty()) {
+            queue.swap(&mut self.rest);
+        }
+        Some(first)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
+        self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
+    }
+
+    /// Drops what nobody read, and says what it had cost.
+    pub(super) fn discard(&mut self) -> u32 {
+        if self.first.is_none() && self.rest.is_none() {
+            return 0;
+        }
+        let first = self.first.take().map_or(0, |(_, cost)| cost);
+        first + self.rest.take().map_or(0, |rest| rest.iter().map(|(_, cost)| cost).sum())
     }
 }

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a link's driver and everyone else take turns: who writes, who wakes whom, and what the driver does next.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+
+use ::bytes::BytesMut;
+
+use super::MuxLink;
+use crate::error::{Error, Result};
+use crate::io::socket::Writer;
+use crate::proto::mux::{After, Batch, Incoming, Mux};
+
+pub(super) struct State {
+    pub(super) mux: Mux,
+    /// The driver, to be woken when there is output or an earlier deadline while it is parked.
+    driver: Option<Waker>,
+    parked: bool,
+    /// When the parked driver's timer fires.
+    timer: Option<Instant>,
+    /// The parked driver waits for the socket to take more: further output is no reason to wake it.
+    blocked: bool,
+    /// The socket's writing half, while the driver is parked and the socket takes bytes from anyone.
+    writer: Option<Writer>,
+    /// What somebody began to write in the driver's place. The driver writes the rest before anything else.
+    begun: Batch,
+    pub(super) flush_waiters: Vec<Waker>,
+    pub(super) closing: bool,
+    pub(super) finished: bool,
+}
+
+/// What the driver is to do next.
+pub(in crate::io) enum Park {
+    /// Nothing, until woken or until this time.
+    Until(Option<Instant>),
+    /// There is output.
+    Busy,
+    /// Everything is done and flushed: shut the socket down.
+    Finish,
+}
+
+/// What there is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::io) enum Step {
+    /// Nothing, or what the batch holds.
+    Write,
+    /// Something, to which other streams may yet add in this turn of the scheduler.
+    GiveWay,
+}
+
+impl State {
+    pub(super) fn new(mux: Mux) -> Self {
+        Self {
+            mux,
+            driver: None,
+            parked: false,
+            timer: None,
+            blocked: false,
+            writer: None,
+            begun: Batch::default(),
+            flush_waiters: Vec::new(),
+            closing: false,
+            finished: false,
+        }
+    }
+
+    /// The driver's waker, if it is parked and there is something for it to do.
+    #[inline]
+    fn call_driver(&mut self) -> Option<Waker> {
+        if self.parked && self.needs_driver() { self.summon() } else { None }
+    }
+
+    fn summon(&mut self) -> Option<Waker> {
+        if std::mem::replace(&mut self.parked, false) { self.driver.clone() } else { None }
+    }
+
+    fn needs_driver(&self) -> bool {
+        (self.mux.has_output() && !self.blocked)
+            || match (self.timer, self.mux.poll_timeout()) {
+                (Some(set), Some(wanted)) => wanted < set,
+                (None, wanted) => wanted.is_some(),
+                (Some(_), None) => true,
+            }
+            || (self.closing && self.mux.is_drained())
+    }
+
+    /// Writes in the place of a parked driver what a stream said that is alone on its link: nobody else has anything to
+    /// add, and the driver need not be scheduled for it. What the socket does not take is left to the driver, and so is
+    /// every error: it meets the same one.
+    fn write_in_place(&mut self) {
+        let Some(writer) = &self.writer else { return };
+        if !self.parked || self.blocked || self.mux.open_streams() > 1 || !self.begun.is_empty() {
+            return;
+        }
+        self.mux.swap_output(&mut self.begun);
+        if let Some(written) = writer.try_write(&self.begun) {
+            self.begun.advance(written);
+            self.mux.wrote(written);
+        }
+    }
+}
+
+impl MuxLink {
+    /// Changes the mux, then wakes whom the change concerns.
+    #[inline]
+    pub(in crate::io) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.mux);
+        let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
+        let driver = state.call_driver();
+        drop(state);
+        if let Some(mut after) = after {
+            after.run();
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        result
+    }
+
+    /// As [`MuxLink::with`] for a change that says all there is to say for now: it may go out at once.
+    pub(super) fn with_all<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.mux);
+        if state.writer.is_some() && state.mux.has_output() {
+            state.write_in_place();
+        }
+        let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
+        let driver = if state.begun.is_empty() { state.call_driver() } else { state.summon() };
+        drop(state);
+        if let Some(mut after) = after {
+            after.run();
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        result
+    }
+
+    pub(super) fn wake_driver(&self) {
+        let driver = self.state().summon();
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// The driver runs: nobody need wake it. It gets the socket's writing half, and what somebody began to write. True if
+    /// the peer may be heard: it reads what we say.
+    pub(in crate::io) fn unpark(&self, writer: &mut Option<Writer>, batch: &mut Batch) -> bool {
+        let mut state = self.state();
+        state.parked = false;
+        if let Some(own) = state.writer.take() {
+            *writer = Some(own);
+        }
+        if !state.begun.is_empty() {
+            // The driver parks only with an empty batch, or with a socket that takes nothing from anyone.
+            std::mem::swap(&mut state.begun, batch);
+        }
+        !state.mux.is_choked()
+    }
+
+    /// Hands `input` to the mux, takes what the peer wants. True if the peer may be heard further.
+    pub(in crate::io) fn feed(
+        &self,
+        input: &mut BytesMut,
+        incoming: &mut VecDeque<Incoming>,
+        after: &mut After,
+    ) -> Result<bool> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let fed = state.mux.feed(input, now);
+        state.mux.swap_incoming(incoming);
+        state.mux.swap_after(after);
+        let may_hear = !state.mux.is_choked();
+        drop(state);
+        after.run();
+        fed.map(|()| may_hear)
+    }
+
+    /// Takes what is to be written next. With `give_way`, only if no other stream could add to it.
+    pub(in crate::io) fn collect(&self, batch: &mut Batch, give_way: bool) -> Step {
+        let mut state = self.state();
+        if !state.mux.has_output() {
+            return Step::Write;
+        }
+        if give_way && state.mux.open_streams() > 1 {
+            return Step::GiveWay;
+        }
+        state.mux.swap_output(batch);
+        Step::Write
+    }
+
+    /// The driver wrote `bytes`; if that was all of `batch`, it gets the next. True if the peer may be heard.
+    pub(in crate::io) fn wrote(&self, bytes: usize, batch: &mut Batch) -> bool {
+        let mut state = self.state();
+        state.mux.wrote(bytes);
+        let waiters = std::mem::take(&mut state.flush_waiters);
+        let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
+        if batch.is_empty() && state.mux.has_output() {
+            state.mux.swap_output(batch);
+        }
+        let may_hear = !state.mux.is_choked();
+        drop(state);
+        if let Some(mut after) = after {
+            after.run();
+        }
+        waiters.into_iter().for_each(Waker::wake);
+        may_hear
+    }
+
+    /// The driver has nothing to do: parks it, unless something came up meanwhile. `blocked`: the socket takes no bytes.
+    /// `timer`: when its timer fires as it is set now. A timer that fires too early costs less than one set anew each time.
+    pub(in crate::io) fn park(
+        &self,
+        waker: &Waker,
+        blocked: bool,
+        timer: Option<Instant>,
+        writer: &mut Option<Writer>,
+    ) -> Park {
+        let mut state = self.state();
+        if state.mux.has_output() && !blocked {
+            return Park::Busy;
+        }
+        let is_done = state.mux.dead().is_some() || (state.closing && state.mux.is_drained());
+        if is_done && state.mux.is_flushed() {
+            return Park::Finish;
+        }
+        let wanted = state.mux.poll_timeout();
+        state.timer = match (wanted, timer) {
+            (Some(wanted), Some(timer)) => Some(wanted.min(timer)),
+            (wanted, timer) => wanted.or(timer),
+        };
+        state.blocked = blocked;
+        state.parked = true;
+        if !blocked {
+            state.writer = writer.take();
+        }
+        match &mut state.driver {
+            Some(driver) => driver.clone_from(waker),
+            empty => *empty = Some(waker.clone()),
+        }
+        Park::Until(wanted)
+    }
+
+    /// Gives back what only a busy link needs.
+    pub(in crate::io) fn shrink(&self) {
+        let mut state = self.state();
+        state.mux.shrink();
+        state.begun.shrink();
+    }
+
+    /// The driver is gone, by its end or by the runtime's.
+    pub(in crate::io) fn finish(&self, error: Error) {
+        let mut state = self.state();
+        state.mux.fail(error);
+        state.finished = true;
+        // Half a socket is an open socket.
+        let writer = state.writer.take();
+        state.begun.clear();
+        let mut after = state.mux.take_after();
+        let waiters = std::mem::take(&mut state.flush_waiters);
+        drop(state);
+        drop(writer);
+        after.run();
+        waiters.into_iter().for_each(Waker::wake);
+        self.ended.notify_waiters();
+    }
+}

@@ -16,7 +16,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::body::{BodyEvent, BodyLimits, append};
+use super::body::{BodyEvent, BodyLimits};
+use super::chunks::Chunks;
 use super::item_json::{self, malformed};
 use crate::error::{Detail, Error, Result};
 use crate::message::{Headers, Message, Subject};
@@ -87,18 +88,18 @@ fn put_long(bytes: &[u8], out: &mut BytesMut) {
 #[derive(Debug)]
 pub struct Decoder {
     limits: BodyLimits,
-    buffer: BytesMut,
+    buffer: Chunks,
 }
 
 impl Decoder {
     /// A decoder at the beginning of a body.
     pub fn new(limits: BodyLimits) -> Self {
-        Self { limits, buffer: BytesMut::new() }
+        Self { limits, buffer: Chunks::default() }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
-        append(&mut self.buffer, chunk);
+        self.buffer.push(chunk);
     }
 
     /// The next event, or `None` until more bytes come.
@@ -119,8 +120,8 @@ impl Decoder {
         if self.buffer.len() < HEAD + length {
             return Ok(None);
         }
-        self.buffer.advance(HEAD);
-        let mut payload = self.buffer.split_to(length).freeze();
+        self.buffer.skip(HEAD);
+        let mut payload = self.buffer.split_to(length);
         Ok(Some(match kind {
             ITEM => BodyEvent::Item(Message::new(payload)),
             ITEM_WITH_HEADERS => BodyEvent::Item(self.message(payload)?),

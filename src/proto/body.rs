@@ -109,15 +109,6 @@ impl BodyDecoder {
     }
 }
 
-/// Adds a chunk to what waits, without a copy where nothing waits.
-pub(super) fn append(buffer: &mut BytesMut, chunk: Bytes) {
-    if buffer.is_empty() {
-        *buffer = BytesMut::from(chunk);
-    } else {
-        buffer.extend_from_slice(&chunk);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

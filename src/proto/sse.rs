@@ -25,6 +25,7 @@
 //! Events of other names are skipped, as the standard has it.
 
 use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter};
 
 use super::body::{BodyEvent, BodyLimits};
 use super::events::EventParser;
@@ -61,12 +62,15 @@ pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
 fn encode_item(item: &[u8], out: &mut BytesMut) {
     if item.is_empty() {
         out.extend_from_slice(b"event: empty\ndata: {}\n\n");
-    } else if std::str::from_utf8(item).is_ok() && !item.contains(&b'\r') {
+    } else if memchr(b'\r', item).is_none() && std::str::from_utf8(item).is_ok() {
         out.reserve(item.len() + 16);
-        for line in item.split(|byte| *byte == b'\n') {
+        let ends = memchr_iter(b'\n', item).chain([item.len()]);
+        let mut from = 0;
+        for to in ends {
             out.extend_from_slice(b"data: ");
-            out.extend_from_slice(line);
+            out.extend_from_slice(item.get(from..to).unwrap_or_default());
             out.extend_from_slice(b"\n");
+            from = to + 1;
         }
         out.extend_from_slice(b"\n");
     } else {

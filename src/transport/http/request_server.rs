@@ -3,28 +3,29 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
 use super::accept::negotiate;
 use super::body::Body;
 use super::control::{control, stream_path, token_of};
 use super::head;
-use super::incoming;
+use super::incoming::{self, Incoming};
 use super::listening::{Listening, Site};
 use super::live::LiveStreams;
 use super::names::{LOCATED, REQUEST_ID, STREAM};
 use super::refusal::Refusal;
-use super::reply::{Reply, response};
+use super::reply::{Beginning, Reply, response, whole};
 use crate::config::{Config, StreamFormat};
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry};
@@ -182,23 +183,28 @@ impl RequestSite {
     }
 
     /// The head goes out as soon as the request is accepted; only a refusal by overload, which is known at once, still
-    /// becomes a status.
+    /// becomes a status. What is ready goes with it. An answer that is over with that has nothing left to control.
     fn inline(&self, mut stream: ResponseStream, format: StreamFormat) -> Result<Response<Body>, Refusal> {
-        let first = match stream.poll_event(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(Err(error))) if error.kind() == ErrorKind::Overloaded => return Err(error.into()),
-            Poll::Ready(first) => Some(first),
-            Poll::Pending => None,
-        };
+        let Beginning { chunk, over } = Beginning::of(&mut stream, format)?;
+        if over {
+            return Ok(whole(format, Body::full(chunk)));
+        }
         let claim = self.answers.start(stream)?;
         let path = stream_path(&self.config.http.response_root, claim.token());
-        let mut response = response(Reply::new(claim, format).with_first(first));
+        let mut response = response(Reply::new(claim, format).begun_with(chunk));
         response.headers_mut().extend(path.map(|path| (STREAM, path)));
         Ok(response)
     }
 }
 
 async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIMEOUT, incoming::read(body, limit)).await {
+    // Nearly always it came with the head, and needs no timer.
+    let mut reading = pin!(incoming::read(body, limit));
+    let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+        Poll::Ready(read) => Ok(read),
+        Poll::Pending => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+    };
+    match read {
         Ok(read) => read.map_err(|error| match error.kind() {
             // The peer left in mid-request: whoever still reads this sent something malformed.
             ErrorKind::Closed => Refusal::new(StatusCode::BAD_REQUEST, error),

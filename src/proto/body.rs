@@ -66,6 +66,15 @@ pub fn encode(format: StreamFormat, event: &BodyEvent, out: &mut BytesMut) {
     }
 }
 
+/// Appends an item, as [`encode`] does for one in an event.
+pub fn encode_item(format: StreamFormat, item: &Message, out: &mut BytesMut) {
+    match format {
+        StreamFormat::Sse => sse::encode_item(item, out),
+        StreamFormat::Ndjson => ndjson::encode_item(item, out),
+        StreamFormat::Binary => binary::encode_item(item, out),
+    }
+}
+
 /// Reads a body of any format, cut into chunks in any way.
 #[derive(Debug)]
 pub enum BodyDecoder {

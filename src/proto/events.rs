@@ -106,11 +106,28 @@ impl EventParser {
         self.retry
     }
 
+    /// Takes `text`, which must be one event without an id, if it comes next and is all there.
+    pub(super) fn skip_event(&mut self, text: &[u8]) -> bool {
+        let comes_next = self.is_between_events() && self.buffer.starts_with(text);
+        if comes_next {
+            self.buffer.skip(text.len());
+            self.last_id.clone_from(&self.id);
+        }
+        comes_next
+    }
+
+    /// Whether nothing is known of the next event yet.
+    fn is_between_events(&mut self) -> bool {
+        // A byte order mark has to be looked for, unless what comes first cannot be one.
+        self.started |= self.buffer.first().is_some_and(u8::is_ascii);
+        let nothing_read = matches!(self.data, Data::Nothing) && self.kind.is_empty() && self.searched == 0;
+        self.started && nothing_read && !self.after_cr
+    }
+
     /// An event of one `data` line and nothing else, if it is all there: what nearly every event is.
     fn plain_event(&mut self) -> Option<Bytes> {
         const FIELD: &[u8] = b"data: ";
-        let at_its_beginning = matches!(self.data, Data::Nothing) && self.kind.is_empty() && !self.after_cr;
-        if !at_its_beginning || !self.started || self.searched > 0 {
+        if !self.is_between_events() {
             return None;
         }
         let rest = self.buffer.strip_prefix(FIELD)?;

@@ -53,11 +53,17 @@ impl<'a> Written<'a> {
 /// Appends `event` as a line.
 pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     match event {
-        BodyEvent::Item(message) => item_json::write(&Written::new(None, message), out),
+        BodyEvent::Item(message) => return encode_item(message, out),
         BodyEvent::Notification(subject, message) => item_json::write(&Written::new(Some(subject), message), out),
         BodyEvent::Done => item_json::write(&End::Done(true), out),
         BodyEvent::Error(error) => item_json::write(&End::Error(ErrorShape::of(error)), out),
     }
+    out.extend_from_slice(b"\n");
+}
+
+/// Appends an item as a line.
+pub fn encode_item(item: &Message, out: &mut BytesMut) {
+    item_json::write(&Written::new(None, item), out);
     out.extend_from_slice(b"\n");
 }
 

@@ -34,23 +34,19 @@ use super::ndjson;
 use crate::error::{Error, Result};
 use crate::message::{Headers, Message};
 
+/// The end, as it is written.
+const DONE: &[u8] = b"event: done\ndata: {}\n\n";
+
 /// Appends `event`.
 pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     match event {
-        BodyEvent::Item(message) => {
-            if !message.headers.is_empty() {
-                out.extend_from_slice(b"event: headers\ndata: ");
-                item_json::write(&item_json::header_list(&message.headers), out);
-                out.extend_from_slice(b"\n\n");
-            }
-            encode_item(&message.body, out);
-        }
+        BodyEvent::Item(message) => encode_item(message, out),
         BodyEvent::Notification(subject, message) => {
             out.extend_from_slice(b"event: notification\ndata: ");
             item_json::write(&ndjson::Written::new(Some(subject), message), out);
             out.extend_from_slice(b"\n\n");
         }
-        BodyEvent::Done => out.extend_from_slice(b"event: done\ndata: {}\n\n"),
+        BodyEvent::Done => out.extend_from_slice(DONE),
         BodyEvent::Error(error) => {
             out.extend_from_slice(b"event: error\ndata: ");
             item_json::write_error(error, out);
@@ -59,7 +55,14 @@ pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     }
 }
 
-fn encode_item(item: &[u8], out: &mut BytesMut) {
+/// Appends an item.
+pub fn encode_item(message: &Message, out: &mut BytesMut) {
+    if !message.headers.is_empty() {
+        out.extend_from_slice(b"event: headers\ndata: ");
+        item_json::write(&item_json::header_list(&message.headers), out);
+        out.extend_from_slice(b"\n\n");
+    }
+    let item = &message.body[..];
     if item.is_empty() {
         out.extend_from_slice(b"event: empty\ndata: {}\n\n");
     } else if memchr(b'\r', item).is_none() && std::str::from_utf8(item).is_ok() {
@@ -102,6 +105,9 @@ impl Decoder {
 
     /// The next event, or `None` until more bytes come.
     pub fn next_event(&mut self) -> Result<Option<BodyEvent>> {
+        if self.parser.skip_event(DONE) {
+            return Ok(Some(BodyEvent::Done));
+        }
         while let Some(event) = self.parser.next_event()? {
             let body = match &event.kind[..] {
                 b"" | b"message" => {

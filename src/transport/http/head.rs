@@ -50,7 +50,9 @@ pub(super) fn write(request: &Request, reply_to: &ReplyTo, format: StreamFormat,
     if let Some(remaining) = request.context.remaining(now) {
         // A deadline of zero would be said to have passed already: round up.
         let millis = remaining.as_nanos().div_ceil(1_000_000);
-        headers.insert(DEADLINE, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
+        let value = HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX));
+        // What is left of a whole number of seconds is likely to be said again, anything else is not.
+        headers.insert(DEADLINE, if millis % 1000 == 0 { value } else { once(value) });
     }
     if let Some(trace) = &request.context.trace {
         insert(&mut headers, TRACEPARENT, trace.to_string())?;
@@ -113,11 +115,18 @@ fn read_id(text: &str) -> RequestId {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl AsRef<[u8]>) -> Result<()> {
-    let value = HeaderValue::from_bytes(value.as_ref())
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: impl AsRef<[u8]>) -> Result<()> {
+    let value = HeaderValue::from_bytes(text.as_ref())
         .map_err(|error| Error::config(format!("no value for the header {name}")).with_source(error))?;
-    headers.insert(name, value);
+    headers.insert(name, once(value));
     Ok(())
+}
+
+/// A value that does not come twice on a link. HTTP/2 would remember it in both ends' tables, and compare the next one with
+/// all that are there; so would whoever passes it on.
+pub(super) fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Where the answer to a request with these headers goes.

@@ -8,13 +8,14 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::heartbeat::Heartbeat;
 use super::incoming::Incoming;
 use super::link::SendFailure;
-use super::listening::{LINK_WINDOW, MAX_STREAMS, STREAM_WINDOW};
+use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW};
 use super::traffic::{Counted, Traffic};
 
 /// Streams that we reset are remembered while frames for them may still be under way; a frame for a forgotten one ends
@@ -40,6 +41,7 @@ impl Http2Session {
         let (sender, mut link) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(FIRST_STREAMS)
+            .max_frame_size(MAX_FRAME)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(LINK_WINDOW)
             .max_header_list_size(max_head)
@@ -69,7 +71,10 @@ impl Http2Session {
     }
 
     /// Queues a request. `h2` keeps within the peer's limits on streams and bytes.
-    pub(super) fn send(&self, head: Request<()>, body: Bytes) -> Result<Sent, SendFailure> {
+    pub(super) fn send(&self, mut head: Request<()>, body: Bytes) -> Result<Sent, SendFailure> {
+        if body.len() > ANNOUNCED {
+            head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         // A handle whose last stream waits for its turn takes no other: every request has its own.
         let mut sender = self.sender.clone();
         let written_before = self.traffic.written();

@@ -21,7 +21,7 @@ use super::body::Body;
 use super::date::Dates;
 use super::heartbeat::Heartbeat;
 use super::incoming::Incoming;
-use super::listening::{LINK_WINDOW, MAX_STREAMS, STREAM_WINDOW, Site};
+use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW, Site};
 use super::names::MAX_HEAD;
 use super::traffic::{Counted, Traffic};
 
@@ -49,6 +49,7 @@ where
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(Some(MAX_RESETS))
         .max_header_list_size(MAX_HEAD as u32)
+        .max_frame_size(MAX_FRAME)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(LINK_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
@@ -142,10 +143,6 @@ async fn send(response: Response<Body>, respond: &mut SendResponse<Bytes>, dates
     }
     Ok(())
 }
-
-/// Bodies of more bytes than this are announced by `content-length`: of a small one it tells nothing that its one frame
-/// does not.
-const ANNOUNCED: usize = 64 << 10;
 
 /// Writes the chunks of `body`. One that is there waits in `held` until the client takes bytes; the next is made after
 /// that, so a client that does not read stops whoever makes them.

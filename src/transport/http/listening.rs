@@ -42,6 +42,13 @@ pub(super) const MAX_STREAMS: u32 = 256;
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 pub(super) const LINK_WINDOW: u32 = 10 << 20;
 
+/// Bytes of a frame of HTTP/2 to us. The customary 16 KiB would cut a message of 16 KiB in two, of which one is made again.
+pub(super) const MAX_FRAME: u32 = 64 << 10;
+
+/// Bodies of more bytes than this are announced by `content-length` on HTTP/2: of a smaller one it tells little that the
+/// frames do not.
+pub(super) const ANNOUNCED: usize = 64 << 10;
+
 /// What was sent and is not acknowledged after this time was sent to a peer that is dead, or reads nothing.
 #[cfg(target_os = "linux")]
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);

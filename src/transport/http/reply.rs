@@ -13,7 +13,7 @@ use crate::config::StreamFormat;
 use crate::connection::Inbound;
 use crate::error::{Error, ErrorKind, PeerError, Result};
 use crate::message::{Headers, Message};
-use crate::proto::body::{BodyEvent, encode, media_type};
+use crate::proto::body::{BodyEvent, encode, encode_item, media_type};
 use crate::stream::{Event, ResponseStream};
 
 /// The head and the body of an answer that goes on. Proxies and browsers are told to pass items on as they come.
@@ -113,7 +113,13 @@ fn write(event: Option<Result<Event>>, format: StreamFormat, out: &mut BytesMut)
     let event = match event {
         None => BodyEvent::Done,
         Some(Err(error)) => BodyEvent::Error(PeerError::from(error)),
-        Some(Ok(Event::Item(item))) => checked(&item).map_or_else(BodyEvent::Error, |()| BodyEvent::Item(item)),
+        Some(Ok(Event::Item(item))) => match checked(&item) {
+            Ok(()) => {
+                encode_item(format, &item, out);
+                return false;
+            }
+            Err(error) => BodyEvent::Error(error),
+        },
         Some(Ok(Event::Inbound(Inbound::Notification(subject, message)))) => {
             checked(&message).map_or_else(BodyEvent::Error, |()| BodyEvent::Notification(subject, message))
         }

@@ -77,8 +77,9 @@ impl RequestPlaneServer for HttpRequestServer {
         let config = &self.site.config;
         let port = self.listening().await?.address().port();
         let endpoints = self.site.endpoints.clone();
-        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(subject.clone()) {
-            Entry::Vacant(place) => drop(place.insert(dispatch)),
+        let segment = head::encode_subject(&subject);
+        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(segment.clone()) {
+            Entry::Vacant(place) => drop(place.insert((subject, dispatch))),
             Entry::Occupied(_) => {
                 return Err(Error::config(format!("the endpoint {subject} is registered already"))
                     .with_detail(Detail::AlreadyRegistered)
@@ -87,9 +88,9 @@ impl RequestPlaneServer for HttpRequestServer {
             }
         }
         let host = advertised_host(config, &config.http.request.host);
-        let url = format!("http://{host}:{port}{}/{}", config.http.request_root, head::encode_subject(&subject));
+        let url = format!("http://{host}:{port}{}/{segment}", config.http.request_root);
         Ok(EndpointGuard::new(TransportAddress::http(url), move || {
-            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&subject);
+            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         }))
     }
 
@@ -102,7 +103,8 @@ impl RequestPlaneServer for HttpRequestServer {
     }
 }
 
-type Endpoints = Arc<RwLock<HashMap<Subject, Dispatch>>>;
+/// By the segment that [`head::encode_subject`] makes: a path of our own callers is found as it is.
+type Endpoints = Arc<RwLock<HashMap<String, (Subject, Dispatch)>>>;
 
 struct RequestSite {
     config: Arc<Config>,
@@ -116,7 +118,7 @@ impl Site for RequestSite {
         let id = request.headers().get(REQUEST_ID).cloned();
         let mut response = self.route(request).await.unwrap_or_else(Refusal::into_response);
         if let Some(id) = id {
-            response.headers_mut().insert(REQUEST_ID, id);
+            response.headers_mut().insert(REQUEST_ID, head::once(id));
         }
         response
     }
@@ -156,14 +158,19 @@ impl RequestSite {
                 .with_hint(format!("post to {root}/SUBJECT; `biplane services` lists what is served"));
             return Err(error.into());
         };
+        if let Some(endpoint) = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(rest) {
+            return Ok(endpoint.clone());
+        }
+        // It may be written in another way.
         let subject = head::decode_subject(rest)?;
-        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        let dispatch = endpoints.get(&subject).cloned().ok_or_else(|| {
+        let segment = head::encode_subject(&subject);
+        let endpoint = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(&segment).cloned();
+        endpoint.ok_or_else(|| {
             Error::no_service(format!("no endpoint {subject} is registered here"))
                 .with_retry(Retry::Safe)
                 .with_hint("`biplane services` lists what is served where")
-        })?;
-        Ok((subject, dispatch))
+                .into()
+        })
     }
 
     async fn dispatch(
@@ -234,7 +241,7 @@ fn accepted(located: Option<&ResponseConnectionInfo>) -> Result<Response<Body>, 
         let value = HeaderValue::from_bytes(text.as_bytes())
             .map_err(|error| PeerError::from(Error::unexpected("a place that is no header").with_source(error)))
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
-        headers.insert(LOCATED, value);
+        headers.insert(LOCATED, head::once(value));
     }
     json.extend_from_slice(b"}\n");
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -113,3 +113,52 @@ impl Future for Sent {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Method;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    /// Of what a session sends first: the preface, which is sent before anything can be queued.
+    const PREFACE: usize = 24;
+
+    fn head() -> Request<()> {
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = http::Uri::from_static("http://host/path");
+        head
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_died_in_silence_is_noticed() {
+        let (ours, _theirs) = duplex(1 << 16);
+        let mut session = Http2Session::over(ours, 1 << 14).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert!(session.is_open());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!session.is_open());
+        assert!(session.send(head(), Bytes::new()).err().unwrap().unsent);
+    }
+
+    #[tokio::test]
+    async fn what_no_byte_went_out_of_was_not_sent() {
+        let (ours, theirs) = duplex(PREFACE);
+        let session = Http2Session::over(ours, 1 << 14).await.unwrap();
+        let sent = session.send(head(), Bytes::from_static(b"body")).ok().unwrap();
+        tokio::task::yield_now().await;
+        drop(theirs);
+        assert!(sent.await.err().unwrap().unsent);
+
+        let (ours, mut theirs) = duplex(1 << 16);
+        let session = Http2Session::over(ours, 1 << 14).await.unwrap();
+        let sent = session.send(head(), Bytes::from_static(b"body")).ok().unwrap();
+        let mut seen = vec![0; PREFACE + 64];
+        theirs.read_exact(&mut seen).await.unwrap();
+        drop(theirs);
+        assert!(!sent.await.err().unwrap().unsent);
+    }
+}

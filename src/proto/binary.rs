@@ -16,7 +16,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::body::{BodyEvent, BodyLimits, append};
+use super::body::{BodyEvent, BodyLimits};
+use super::chunks::Chunks;
 use super::item_json::{self, malformed};
 use crate::error::{Detail, Error, Result};
 use crate::message::{Headers, Message, Subject};
@@ -36,18 +37,28 @@ const OVERHEAD: usize = 1 + Headers::MAX_COUNT * 8 + 2 + Subject::MAX_LEN;
 /// Bytes of JSON that an error may have.
 const MAX_ERROR: usize = 1 << 20;
 
+/// Appends an item as a frame.
+pub fn encode_item(item: &Message, out: &mut BytesMut) {
+    let start = out.len();
+    out.put_bytes(0, HEAD);
+    let kind = if item.headers.is_empty() {
+        out.extend_from_slice(&item.body);
+        ITEM
+    } else {
+        put_message(item, out);
+        ITEM_WITH_HEADERS
+    };
+    finish(kind, start, out);
+}
+
 /// Appends `event` as a frame.
 pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     let start = out.len();
     out.put_bytes(0, HEAD);
     let kind = match event {
-        BodyEvent::Item(message) if message.headers.is_empty() => {
-            out.extend_from_slice(&message.body);
-            ITEM
-        }
         BodyEvent::Item(message) => {
-            put_message(message, out);
-            ITEM_WITH_HEADERS
+            out.truncate(start);
+            return encode_item(message, out);
         }
         BodyEvent::Notification(subject, message) => {
             out.put_u16(u16::try_from(subject.as_bytes().len()).unwrap_or(u16::MAX));
@@ -61,6 +72,11 @@ pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
         }
         BodyEvent::Done => END,
     };
+    finish(kind, start, out);
+}
+
+/// Writes the head of the frame that begins at `start`.
+fn finish(kind: u8, start: usize, out: &mut BytesMut) {
     let length = u32::try_from(out.len() - start - HEAD).unwrap_or(u32::MAX);
     if let Some(mut head) = out.get_mut(start..start + HEAD) {
         head.put_u8(kind);
@@ -87,18 +103,18 @@ fn put_long(bytes: &[u8], out: &mut BytesMut) {
 #[derive(Debug)]
 pub struct Decoder {
     limits: BodyLimits,
-    buffer: BytesMut,
+    buffer: Chunks,
 }
 
 impl Decoder {
     /// A decoder at the beginning of a body.
     pub fn new(limits: BodyLimits) -> Self {
-        Self { limits, buffer: BytesMut::new() }
+        Self { limits, buffer: Chunks::default() }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
-        append(&mut self.buffer, chunk);
+        self.buffer.push(chunk);
     }
 
     /// The next event, or `None` until more bytes come.
@@ -119,8 +135,8 @@ impl Decoder {
         if self.buffer.len() < HEAD + length {
             return Ok(None);
         }
-        self.buffer.advance(HEAD);
-        let mut payload = self.buffer.split_to(length).freeze();
+        self.buffer.skip(HEAD);
+        let mut payload = self.buffer.split_to(length);
         Ok(Some(match kind {
             ITEM => BodyEvent::Item(Message::new(payload)),
             ITEM_WITH_HEADERS => BodyEvent::Item(self.message(payload)?),

@@ -66,6 +66,15 @@ pub fn encode(format: StreamFormat, event: &BodyEvent, out: &mut BytesMut) {
     }
 }
 
+/// Appends an item, as [`encode`] does for one in an event.
+pub fn encode_item(format: StreamFormat, item: &Message, out: &mut BytesMut) {
+    match format {
+        StreamFormat::Sse => sse::encode_item(item, out),
+        StreamFormat::Ndjson => ndjson::encode_item(item, out),
+        StreamFormat::Binary => binary::encode_item(item, out),
+    }
+}
+
 /// Reads a body of any format, cut into chunks in any way.
 #[derive(Debug)]
 pub enum BodyDecoder {
@@ -106,15 +115,6 @@ impl BodyDecoder {
             Self::Ndjson(decoder) => decoder.next_event(),
             Self::Binary(decoder) => decoder.next_event(),
         }
-    }
-}
-
-/// Adds a chunk to what waits, without a copy where nothing waits.
-pub(super) fn append(buffer: &mut BytesMut, chunk: Bytes) {
-    if buffer.is_empty() {
-        *buffer = BytesMut::from(chunk);
-    } else {
-        buffer.extend_from_slice(&chunk);
     }
 }
 

@@ -5,8 +5,10 @@
 //! beginning is skipped; comments and fields that nobody knows are skipped; an event without its blank line at the end of
 //! the stream is none. A line, and the data of one event, are bounded.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr2};
 
+use super::chunks::Chunks;
 use crate::error::{Detail, Error, Result};
 
 /// The longest reconnection time that a stream can ask for, in milliseconds: a day.
@@ -25,7 +27,7 @@ pub struct ServerEvent {
 #[derive(Debug)]
 pub struct EventParser {
     limit: usize,
-    buffer: BytesMut,
+    buffer: Chunks,
     /// Bytes of `buffer` that are known to hold no line end.
     searched: usize,
     /// The last line ended with CR: an LF that follows belongs to it.
@@ -53,7 +55,7 @@ impl EventParser {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
-            buffer: BytesMut::new(),
+            buffer: Chunks::default(),
             searched: 0,
             after_cr: false,
             started: false,
@@ -67,15 +69,15 @@ impl EventParser {
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::from(chunk);
-        } else {
-            self.buffer.extend_from_slice(&chunk);
-        }
+        self.buffer.push(chunk);
     }
 
     /// The next event, or `None` until more bytes come. After an error the stream is of no further use.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent>> {
+        if let Some(data) = self.plain_event() {
+            self.last_id.clone_from(&self.id);
+            return Ok(Some(ServerEvent { kind: Bytes::new(), data }));
+        }
         while let Some(line) = self.next_line()? {
             if !line.is_empty() {
                 self.field(line)?;
@@ -104,6 +106,41 @@ impl EventParser {
         self.retry
     }
 
+    /// Takes `text`, which must be one event without an id, if it comes next and is all there.
+    pub(super) fn skip_event(&mut self, text: &[u8]) -> bool {
+        let comes_next = self.is_between_events() && self.buffer.starts_with(text);
+        if comes_next {
+            self.buffer.skip(text.len());
+            self.last_id.clone_from(&self.id);
+        }
+        comes_next
+    }
+
+    /// Whether nothing is known of the next event yet.
+    fn is_between_events(&mut self) -> bool {
+        // A byte order mark has to be looked for, unless what comes first cannot be one.
+        self.started |= self.buffer.first().is_some_and(u8::is_ascii);
+        let nothing_read = matches!(self.data, Data::Nothing) && self.kind.is_empty() && self.searched == 0;
+        self.started && nothing_read && !self.after_cr
+    }
+
+    /// An event of one `data` line and nothing else, if it is all there: what nearly every event is.
+    fn plain_event(&mut self) -> Option<Bytes> {
+        const FIELD: &[u8] = b"data: ";
+        if !self.is_between_events() {
+            return None;
+        }
+        let rest = self.buffer.strip_prefix(FIELD)?;
+        let length = memchr2(b'\n', b'\r', rest).filter(|length| FIELD.len() + length <= self.limit)?;
+        if rest.get(length..length + 2)? != b"\n\n" {
+            return None;
+        }
+        self.buffer.skip(FIELD.len());
+        let data = self.buffer.split_to(length);
+        self.buffer.skip(2);
+        Some(data)
+    }
+
     fn next_line(&mut self) -> Result<Option<Bytes>> {
         if !self.started {
             // Wait for as many bytes as tell whether there is a byte order mark.
@@ -112,17 +149,17 @@ impl EventParser {
                 return Ok(None);
             }
             if self.buffer.starts_with(MARK) {
-                self.buffer.advance(MARK.len());
+                self.buffer.skip(MARK.len());
             }
             self.started = true;
         }
         if self.after_cr && !self.buffer.is_empty() {
             if self.buffer.starts_with(b"\n") {
-                self.buffer.advance(1);
+                self.buffer.skip(1);
             }
             self.after_cr = false;
         }
-        let end = self.buffer.iter().skip(self.searched).position(|byte| matches!(byte, b'\n' | b'\r'));
+        let end = memchr2(b'\n', b'\r', self.buffer.get(self.searched..).unwrap_or_default());
         let length = end.map_or(self.buffer.len(), |end| self.searched + end);
         if length > self.limit {
             return Err(Error::too_large("a line", self.limit as u64, length as u64)
@@ -136,11 +173,11 @@ impl EventParser {
         let mut line = self.buffer.split_to(length + 1);
         self.after_cr = line.ends_with(b"\r");
         line.truncate(length);
-        Ok(Some(line.freeze()))
+        Ok(Some(line))
     }
 
     fn field(&mut self, line: Bytes) -> Result<()> {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let colon = memchr(b':', &line).unwrap_or(line.len());
         let skip = match line.get(colon..) {
             Some([b':', b' ', ..]) => 2,
             Some([b':', ..]) => 1,

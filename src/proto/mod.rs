@@ -5,6 +5,7 @@
 pub mod binary;
 #[cfg(feature = "http")]
 pub mod body;
+mod chunks;
 pub mod command_line;
 pub mod events;
 pub mod frame;

@@ -12,10 +12,12 @@
 //! lines and a CR before the line feed are tolerated.
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::body::{BodyEvent, BodyLimits, append};
+use super::body::{BodyEvent, BodyLimits};
+use super::chunks::Chunks;
 use super::item_json::{self, ErrorShape, ErrorText, Header, Payload, malformed};
 use crate::error::{Error, Result};
 use crate::message::{Message, Subject};
@@ -51,11 +53,17 @@ impl<'a> Written<'a> {
 /// Appends `event` as a line.
 pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     match event {
-        BodyEvent::Item(message) => item_json::write(&Written::new(None, message), out),
+        BodyEvent::Item(message) => return encode_item(message, out),
         BodyEvent::Notification(subject, message) => item_json::write(&Written::new(Some(subject), message), out),
         BodyEvent::Done => item_json::write(&End::Done(true), out),
         BodyEvent::Error(error) => item_json::write(&End::Error(ErrorShape::of(error)), out),
     }
+    out.extend_from_slice(b"\n");
+}
+
+/// Appends an item as a line.
+pub fn encode_item(item: &Message, out: &mut BytesMut) {
+    item_json::write(&Written::new(None, item), out);
     out.extend_from_slice(b"\n");
 }
 
@@ -98,7 +106,7 @@ pub(super) fn parse_line(line: &[u8], limits: BodyLimits) -> Result<BodyEvent> {
 #[derive(Debug)]
 pub struct Decoder {
     limits: BodyLimits,
-    buffer: BytesMut,
+    buffer: Chunks,
     /// Bytes of `buffer` that are known to hold no line feed, so that a long line is searched once only.
     searched: usize,
 }
@@ -106,18 +114,18 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the beginning of a body.
     pub fn new(limits: BodyLimits) -> Self {
-        Self { limits, buffer: BytesMut::new(), searched: 0 }
+        Self { limits, buffer: Chunks::default(), searched: 0 }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
-        append(&mut self.buffer, chunk);
+        self.buffer.push(chunk);
     }
 
     /// The next event, or `None` until more bytes come.
     pub fn next_event(&mut self) -> Result<Option<BodyEvent>> {
         loop {
-            let end = self.buffer.iter().skip(self.searched).position(|byte| *byte == b'\n');
+            let end = memchr(b'\n', self.buffer.get(self.searched..).unwrap_or_default());
             let length = end.map_or(self.buffer.len(), |end| self.searched + end);
             if length > self.limits.encoded {
                 return Err(Error::too_large("a line", self.limits.encoded as u64, length as u64));

@@ -25,6 +25,7 @@
 //! Events of other names are skipped, as the standard has it.
 
 use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter};
 
 use super::body::{BodyEvent, BodyLimits};
 use super::events::EventParser;
@@ -33,23 +34,19 @@ use super::ndjson;
 use crate::error::{Error, Result};
 use crate::message::{Headers, Message};
 
+/// The end, as it is written.
+const DONE: &[u8] = b"event: done\ndata: {}\n\n";
+
 /// Appends `event`.
 pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     match event {
-        BodyEvent::Item(message) => {
-            if !message.headers.is_empty() {
-                out.extend_from_slice(b"event: headers\ndata: ");
-                item_json::write(&item_json::header_list(&message.headers), out);
-                out.extend_from_slice(b"\n\n");
-            }
-            encode_item(&message.body, out);
-        }
+        BodyEvent::Item(message) => encode_item(message, out),
         BodyEvent::Notification(subject, message) => {
             out.extend_from_slice(b"event: notification\ndata: ");
             item_json::write(&ndjson::Written::new(Some(subject), message), out);
             out.extend_from_slice(b"\n\n");
         }
-        BodyEvent::Done => out.extend_from_slice(b"event: done\ndata: {}\n\n"),
+        BodyEvent::Done => out.extend_from_slice(DONE),
         BodyEvent::Error(error) => {
             out.extend_from_slice(b"event: error\ndata: ");
             item_json::write_error(error, out);
@@ -58,15 +55,25 @@ pub fn encode(event: &BodyEvent, out: &mut BytesMut) {
     }
 }
 
-fn encode_item(item: &[u8], out: &mut BytesMut) {
+/// Appends an item.
+pub fn encode_item(message: &Message, out: &mut BytesMut) {
+    if !message.headers.is_empty() {
+        out.extend_from_slice(b"event: headers\ndata: ");
+        item_json::write(&item_json::header_list(&message.headers), out);
+        out.extend_from_slice(b"\n\n");
+    }
+    let item = &message.body[..];
     if item.is_empty() {
         out.extend_from_slice(b"event: empty\ndata: {}\n\n");
-    } else if std::str::from_utf8(item).is_ok() && !item.contains(&b'\r') {
+    } else if memchr(b'\r', item).is_none() && std::str::from_utf8(item).is_ok() {
         out.reserve(item.len() + 16);
-        for line in item.split(|byte| *byte == b'\n') {
+        let ends = memchr_iter(b'\n', item).chain([item.len()]);
+        let mut from = 0;
+        for to in ends {
             out.extend_from_slice(b"data: ");
-            out.extend_from_slice(line);
+            out.extend_from_slice(item.get(from..to).unwrap_or_default());
             out.extend_from_slice(b"\n");
+            from = to + 1;
         }
         out.extend_from_slice(b"\n");
     } else {
@@ -98,6 +105,9 @@ impl Decoder {
 
     /// The next event, or `None` until more bytes come.
     pub fn next_event(&mut self) -> Result<Option<BodyEvent>> {
+        if self.parser.skip_event(DONE) {
+            return Ok(Some(BodyEvent::Done));
+        }
         while let Some(event) = self.parser.next_event()? {
             let body = match &event.kind[..] {
                 b"" | b"message" => {

@@ -7,9 +7,18 @@ use http::header::ACCEPT;
 use crate::config::StreamFormat;
 use crate::proto::body::media_type;
 
+const FORMATS: [StreamFormat; 3] = [StreamFormat::Sse, StreamFormat::Ndjson, StreamFormat::Binary];
+
 /// The format with the highest quality; `preferred` where several have it, or where the caller has no opinion. `None` if
 /// the caller accepts none of the three.
 pub(super) fn negotiate(headers: &HeaderMap, preferred: StreamFormat) -> Option<StreamFormat> {
+    // What our own callers say.
+    if let Some(only) = headers.get(ACCEPT)
+        && let Some(format) = FORMATS.into_iter().find(|format| only == media_type(*format))
+        && headers.get_all(ACCEPT).iter().nth(1).is_none()
+    {
+        return Some(format);
+    }
     let mut ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
     if ranges.peek().is_none() {
         return Some(preferred);
@@ -28,9 +37,7 @@ pub(super) fn negotiate(headers: &HeaderMap, preferred: StreamFormat) -> Option<
 /// The format that a `Content-Type` names, whatever its parameters.
 pub(super) fn format_of(content_type: &str) -> Option<StreamFormat> {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    [StreamFormat::Sse, StreamFormat::Ndjson, StreamFormat::Binary]
-        .into_iter()
-        .find(|format| essence.eq_ignore_ascii_case(media_type(*format)))
+    FORMATS.into_iter().find(|format| essence.eq_ignore_ascii_case(media_type(*format)))
 }
 
 /// What the most specific range that matches says, in thousandths.

@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::control::path_of;
-use super::incoming::cut;
+use super::incoming::Incoming;
 use super::link::Hold;
 use super::links::Links;
 use super::place::Place;
@@ -42,7 +40,8 @@ struct State {
     over_by: Instant,
     /// Between two items, where the configuration has one.
     read_timeout: Option<Duration>,
-    last_read: Instant,
+    /// Where there is such a time.
+    last_read: Option<Instant>,
     /// Made when the answer first has to be waited for.
     timer: Option<Pin<Box<Sleep>>>,
     /// Who to wake when the answer is ended from outside.
@@ -63,7 +62,7 @@ impl Answer {
             stage: Stage::Reading(Box::new(opened)),
             over_by,
             read_timeout: links.config().limits.read_timeout,
-            last_read: Instant::now(),
+            last_read: links.config().limits.read_timeout.map(|_| Instant::now()),
             timer: None,
             reader: None,
         };
@@ -94,7 +93,10 @@ impl Source for Answer {
         let mut state = self.state();
         let next = state.poll_next(cx);
         if next.is_pending() {
-            state.reader = Some(cx.waker().clone());
+            match &mut state.reader {
+                Some(reader) => reader.clone_from(cx.waker()),
+                reader => *reader = Some(cx.waker().clone()),
+            }
         }
         next
     }
@@ -133,11 +135,11 @@ impl State {
                 Stage::Over(error) => return Poll::Ready(error.take().map(Err)),
                 Stage::Reading(opened) => match opened.poll_event(cx) {
                     Poll::Ready(Ok(BodyEvent::Item(item))) => {
-                        self.last_read = Instant::now();
+                        self.has_read();
                         return Poll::Ready(Some(Ok(Event::Item(item))));
                     }
                     Poll::Ready(Ok(BodyEvent::Notification(subject, message))) => {
-                        self.last_read = Instant::now();
+                        self.has_read();
                         let inbound = Inbound::Notification(subject, message);
                         return Poll::Ready(Some(Ok(Event::Inbound(inbound))));
                     }
@@ -171,6 +173,12 @@ impl State {
         }
     }
 
+    fn has_read(&mut self) {
+        if let Some(last_read) = &mut self.last_read {
+            *last_read = Instant::now();
+        }
+    }
+
     fn finish(&mut self, outcome: Option<Error>) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over(None)) {
             Stage::Reading(opened) if !opened.hold.link().is_multiplexed() => {
@@ -182,7 +190,7 @@ impl State {
 
     /// Ready when the answer has been waited for too long.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let silent_by = self.read_timeout.and_then(|timeout| self.last_read.checked_add(timeout));
+        let silent_by = self.last_read.zip(self.read_timeout).and_then(|(last, timeout)| last.checked_add(timeout));
         let by = silent_by.map_or(self.over_by, |silent_by| silent_by.min(self.over_by));
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(by.into())));
         if timer.deadline() != by.into() {
@@ -207,9 +215,9 @@ impl Opened {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame.into_data().into_iter().for_each(|chunk| self.decoder.push(chunk)),
-                Some(Err(error)) => return Poll::Ready(Err(cut(error))),
+            match std::task::ready!(self.body.poll_chunk(cx)) {
+                Some(Ok(chunk)) => self.decoder.push(chunk),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
                 // The HTTP message is whole, the answer is not.
                 None => return Poll::Ready(Err(Error::peer_closed(0, true))),
             }
@@ -218,7 +226,7 @@ impl Opened {
 
     /// Whether the body ended with the answer; what comes after the answer's end is not looked at.
     fn poll_tail(&mut self, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<bool> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        match self.body.poll_chunk(cx) {
             Poll::Ready(None) => Poll::Ready(true),
             Poll::Ready(Some(_)) => Poll::Ready(false),
             Poll::Pending => timer.poll(cx).map(|()| false),

@@ -50,9 +50,35 @@ impl Body {
         }
     }
 
+    /// The bytes, if they are all there.
+    pub(super) fn take_full(&mut self) -> Option<Bytes> {
+        match &mut self.kind {
+            Kind::Full(bytes) => Some(bytes.take().unwrap_or_default()),
+            Kind::Reply(_) | Kind::Events(_) => None,
+        }
+    }
+
+    /// The next chunk; `None` after the end.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match &mut self.kind {
+            Kind::Full(bytes) => Poll::Ready(bytes.take()),
+            Kind::Reply(reply) => reply.poll_chunk(cx),
+            Kind::Events(events) => events.poll_chunk(cx),
+        }
+    }
+
+    /// Whether the end has been given out.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Reply(reply) => reply.is_over(),
+            Kind::Events(events) => events.is_over(),
+        }
+    }
+
     /// Keeps `busy` as long as the body.
-    pub(super) fn with_busy(mut self, busy: Option<Busy>) -> Self {
-        self._busy = busy;
+    pub(super) fn with_busy(mut self, busy: Busy) -> Self {
+        self._busy = Some(busy);
         self
     }
 }
@@ -62,20 +88,11 @@ impl http_body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = match &mut self.kind {
-            Kind::Full(bytes) => Poll::Ready(bytes.take()),
-            Kind::Reply(reply) => reply.poll_chunk(cx),
-            Kind::Events(events) => events.poll_chunk(cx),
-        };
-        chunk.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+        self.poll_chunk(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Reply(reply) => reply.is_over(),
-            Kind::Events(events) => events.is_over(),
-        }
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -90,11 +90,12 @@ async fn post(
     acknowledged_by: Instant,
 ) -> Result<Exchange> {
     check(links, request).map_err(|error| decorate(error.with_phase(Phase::Send), place))?;
-    let now = Instant::now();
-    let headers = head::write(request, reply_to, links.config().http.response_format, now);
-    let headers = headers.map_err(|error| decorate(error.with_phase(Phase::Send), place))?;
+    let headers = || {
+        let headers = head::write(request, reply_to, links.config().http.response_format, Instant::now());
+        headers.map_err(|error| decorate(error.with_phase(Phase::Send), place))
+    };
     let body = request.message.body.clone();
-    links.send(place, Method::POST, headers, body, acknowledged_by).await
+    links.send_written(place, Method::POST, headers, body, acknowledged_by).await
 }
 
 /// What this transport cannot send, or may not.

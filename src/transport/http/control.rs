@@ -4,6 +4,7 @@
 use http::{HeaderValue, Response, StatusCode, Uri};
 
 use super::body::Body;
+use super::head::once;
 use super::live::{LiveStreams, Token};
 use super::refusal::Refusal;
 use crate::error::Error;
@@ -45,7 +46,7 @@ pub(super) fn path_of(stream_path: &str, message: ControlMessage) -> String {
 
 /// The value of the header that names the path.
 pub(super) fn stream_path(root: &str, token: Token) -> Option<HeaderValue> {
-    HeaderValue::from_str(&format!("{root}/{token}")).ok()
+    HeaderValue::from_str(&format!("{root}/{token}")).ok().map(once)
 }
 
 /// For a token that leads nowhere (any more).

@@ -2,14 +2,10 @@
 //! A response whose body is a stream of events.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http_body::Body as _;
-use hyper::body::Incoming;
-
-use super::incoming::cut;
+use super::incoming::Incoming;
 use super::link::Hold;
 use super::links::Exchange;
 use crate::error::{Error, Result};
@@ -44,9 +40,8 @@ impl EventStream {
             if let Some(event) = self.parser.next_event()? {
                 return Poll::Ready(Ok(Some(event)));
             }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame.into_data().into_iter().for_each(|chunk| self.parser.push(chunk)),
-                Some(Err(error)) => return Poll::Ready(Err(cut(error))),
+            match ready!(self.body.poll_chunk(cx)) {
+                Some(chunk) => self.parser.push(chunk?),
                 None => {
                     self.hold.complete();
                     return Poll::Ready(Ok(None));
@@ -65,7 +60,7 @@ impl EventStream {
         if self.hold.link().is_multiplexed() {
             return;
         }
-        let rest = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
+        let rest = poll_fn(|cx| self.body.poll_chunk(cx));
         if let Ok(None) = tokio::time::timeout(TAIL_TIMEOUT, rest).await {
             self.hold.complete();
         }

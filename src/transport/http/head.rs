@@ -39,15 +39,20 @@ pub(super) fn decode_subject(rest: &str) -> Result<Subject> {
 pub(super) fn write(request: &Request, reply_to: &ReplyTo, format: StreamFormat, now: Instant) -> Result<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(8);
     match reply_to {
-        ReplyTo::Inline => insert(&mut headers, ACCEPT, media_type(format))?,
-        ReplyTo::Nothing => insert(&mut headers, REPLY_TO, "none")?,
+        ReplyTo::Inline => drop(headers.insert(ACCEPT, HeaderValue::from_static(media_type(format)))),
+        ReplyTo::Nothing => drop(headers.insert(REPLY_TO, HeaderValue::from_static("none"))),
         ReplyTo::To(info) => insert(&mut headers, REPLY_TO, info.to_text())?,
     }
-    insert(&mut headers, REQUEST_ID, request.context.id.to_string())?;
+    match request.context.id.as_parts() {
+        Some(parts) => insert(&mut headers, REQUEST_ID, id_text(parts))?,
+        None => insert(&mut headers, REQUEST_ID, request.context.id.to_string())?,
+    }
     if let Some(remaining) = request.context.remaining(now) {
         // A deadline of zero would be said to have passed already: round up.
         let millis = remaining.as_nanos().div_ceil(1_000_000);
-        insert(&mut headers, DEADLINE, millis.to_string())?;
+        let value = HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX));
+        // What is left of a whole number of seconds is likely to be said again, anything else is not.
+        headers.insert(DEADLINE, if millis % 1000 == 0 { value } else { once(value) });
     }
     if let Some(trace) = &request.context.trace {
         insert(&mut headers, TRACEPARENT, trace.to_string())?;
@@ -70,11 +75,58 @@ pub(super) fn write(request: &Request, reply_to: &ReplyTo, format: StreamFormat,
     Ok(headers)
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl AsRef<[u8]>) -> Result<()> {
-    let value = HeaderValue::from_bytes(value.as_ref())
+/// Digits of half an id.
+const HALF: usize = 16;
+
+/// What `RequestId` displays, without the machinery of formatting: every request has one.
+fn id_text((high, low): (u64, u64)) -> [u8; 2 * HALF + 1] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 2 * HALF + 1];
+    let (first, rest) = text.split_at_mut(HALF);
+    let second = rest.get_mut(1..).unwrap_or_default();
+    for (mut bits, half) in [(high, first), (low, second)] {
+        for digit in half.iter_mut().rev() {
+            *digit = DIGITS[(bits & 15) as usize];
+            bits >>= 4;
+        }
+    }
+    text
+}
+
+/// The id that a peer gave. One of ours is kept as the numbers that it is.
+fn read_id(text: &str) -> RequestId {
+    let number = |half: &[u8]| {
+        half.iter().try_fold(0_u64, |number, digit| {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(value))
+        })
+    };
+    let parts = match text.as_bytes().split_at_checked(HALF) {
+        Some((high, [b'-', low @ ..])) if low.len() == HALF => number(high).zip(number(low)),
+        _ => None,
+    };
+    match parts {
+        Some((high, low)) => RequestId::from_parts(high, low),
+        None => RequestId::given(text.to_owned()),
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: impl AsRef<[u8]>) -> Result<()> {
+    let value = HeaderValue::from_bytes(text.as_ref())
         .map_err(|error| Error::config(format!("no value for the header {name}")).with_source(error))?;
-    headers.insert(name, value);
+    headers.insert(name, once(value));
     Ok(())
+}
+
+/// A value that does not come twice on a link. HTTP/2 would remember it in both ends' tables, and compare the next one with
+/// all that are there; so would whoever passes it on.
+pub(super) fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Where the answer to a request with these headers goes.
@@ -94,7 +146,8 @@ pub(super) fn read(
     now: Instant,
     longest: Duration,
 ) -> Result<Request> {
-    let remaining = match headers.get(DEADLINE) {
+    let said = Said::of(headers);
+    let remaining = match said.deadline {
         None => longest,
         Some(value) => {
             let millis = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -103,29 +156,60 @@ pub(super) fn read(
             })?
         }
     };
-    let id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let context = RequestContext {
-        id: id.map_or_else(RequestId::unique, |text| RequestId::given(text.to_owned())),
+        id: said.id.and_then(|value| value.to_str().ok()).map_or_else(RequestId::unique, read_id),
         deadline: now.checked_add(remaining.min(longest)),
         // By the recommendation's section 3.2, a malformed one is as good as none.
-        trace: headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceContext::parse),
+        trace: said.trace.and_then(|value| value.to_str().ok()).and_then(TraceContext::parse),
     };
-    let message = Message { headers: read_message_headers(headers)?, body };
+    let message = Message { headers: said.message_headers(headers)?, body };
     Ok(Request::new(subject, message).with_context(context))
 }
 
-fn read_message_headers(headers: &HeaderMap) -> Result<Headers> {
-    let mut own = match headers.get(HEADERS) {
-        Some(json) => item_json::parse_headers(json.as_bytes())
-            .map_err(|error| Error::protocol(format!("{HEADERS} is malformed")).with_source(error))?,
-        None => Headers::new(),
-    };
-    for (name, value) in headers {
-        if let Some(name) = name.as_str().strip_prefix(HEADER_PREFIX) {
-            own.append(name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+/// The headers that mean something to us, found in one pass. Of several with one name the first counts.
+#[derive(Default)]
+struct Said<'a> {
+    deadline: Option<&'a HeaderValue>,
+    id: Option<&'a HeaderValue>,
+    trace: Option<&'a HeaderValue>,
+    list: Option<&'a HeaderValue>,
+    has_prefixed: bool,
+}
+
+impl<'a> Said<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                name if name == REQUEST_ID.as_str() => &mut said.id,
+                name if name == DEADLINE.as_str() => &mut said.deadline,
+                name if name == TRACEPARENT.as_str() => &mut said.trace,
+                name if name == HEADERS.as_str() => &mut said.list,
+                name => {
+                    said.has_prefixed |= name.starts_with(HEADER_PREFIX);
+                    continue;
+                }
+            };
+            place.get_or_insert(value);
         }
+        said
     }
-    Ok(own)
+
+    fn message_headers(&self, headers: &HeaderMap) -> Result<Headers> {
+        let mut own = match self.list {
+            Some(json) => item_json::parse_headers(json.as_bytes())
+                .map_err(|error| Error::protocol(format!("{HEADERS} is malformed")).with_source(error))?,
+            None => Headers::new(),
+        };
+        if self.has_prefixed {
+            for (name, value) in headers {
+                if let Some(name) = name.as_str().strip_prefix(HEADER_PREFIX) {
+                    own.append(name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+                }
+            }
+        }
+        Ok(own)
+    }
 }
 
 pub(super) fn utf8<'a>(name: &HeaderName, value: &'a [u8]) -> Result<&'a str> {
@@ -164,6 +248,19 @@ mod tests {
         assert_eq!(read.context.deadline, request.context.deadline);
         assert_eq!(read.context.trace, request.context.trace);
         assert_eq!(read_reply_to(&headers).unwrap(), reply_to);
+    }
+
+    #[test]
+    fn ids_are_written_and_read_as_ever() {
+        for id in [RequestId::unique(), RequestId::from_parts(0, u64::MAX), RequestId::from_parts(0xab << 56, 1)] {
+            let text = id_text(id.as_parts().unwrap());
+            let text = std::str::from_utf8(&text).unwrap();
+            assert_eq!(text, id.to_string());
+            assert_eq!(read_id(text), id);
+        }
+        for text in ["0123456789abcdef_0123456789abcdef", "0123456789ABCDEF-0123456789abcdef", "0-0", "", "a b"] {
+            assert_eq!(read_id(text).as_parts().is_some(), RequestId::given(text).as_parts().is_some(), "{text}");
+        }
     }
 
     #[test]

@@ -1,19 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whole bodies that come in.
+//! Bodies that come in, by either version.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http::{HeaderMap, header};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use crate::error::{Detail, Error, Result};
 
 /// Bytes beyond the limit that are still read away, so that a link outlives a message that is somewhat too large:
 /// HTTP/1.1 has no other way to come to the next request.
 const DRAIN: usize = 1 << 20;
+
+/// The body of a request to us, or of a response. Dropped before its end, an HTTP/2 stream is reset.
+pub(super) enum Incoming {
+    /// By hyper.
+    Http1(hyper::body::Incoming),
+    /// As it comes, and how long it says that it is.
+    Http2(RecvStream, u64),
+}
+
+impl Incoming {
+    /// The body that came with `headers`.
+    pub(super) fn http2(stream: RecvStream, headers: &HeaderMap) -> Self {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        Self::Http2(stream, length.and_then(|length| length.parse().ok()).unwrap_or(0))
+    }
+
+    /// The next bytes; `None` at the end. Trailers are skipped.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self {
+            Self::Http1(body) => loop {
+                match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(cut(error)))),
+                    Some(Ok(frame)) => {
+                        if let Ok(chunk) = frame.into_data() {
+                            return Poll::Ready(Some(Ok(chunk)));
+                        }
+                    }
+                }
+            },
+            Self::Http2(stream, _) => match ready!(stream.poll_data(cx)) {
+                None => Poll::Ready(None),
+                Some(Err(error)) => Poll::Ready(Some(Err(cut2(error)))),
+                Some(Ok(chunk)) => {
+                    // Who reads makes room for more. It fails where nothing more can come.
+                    let _ = stream.flow_control().release_capacity(chunk.len());
+                    Poll::Ready(Some(Ok(chunk)))
+                }
+            },
+        }
+    }
+
+    /// Whether all has been read, as far as that is known already.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(stream, _) => stream.is_end_stream(),
+        }
+    }
+
+    /// How long it says that it is at least.
+    fn claimed(&self) -> u64 {
+        match self {
+            Self::Http1(body) => body.size_hint().lower(),
+            Self::Http2(_, length) => *length,
+        }
+    }
+}
 
 /// Reads `body` to its end, at most `limit` bytes. Waits as long as the peer does: bound it from outside.
 pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes> {
@@ -35,7 +95,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads at most `limit` bytes. A body that says that it is far longer is refused at once.
     pub(super) fn new(body: Incoming, limit: usize) -> Result<Self> {
-        let claimed = body.size_hint().lower();
+        let claimed = body.claimed();
         if claimed > (limit + DRAIN) as u64 {
             return Err(Error::too_large("the body", limit as u64, claimed));
         }
@@ -44,7 +104,10 @@ impl Reading {
 
     /// Waits for the next bytes; false if no more come after them. Cancel-safe.
     pub(super) async fn more(&mut self) -> Result<bool> {
-        let Some(chunk) = next_chunk(&mut self.body).await? else { return Ok(false) };
+        if self.body.is_over() {
+            return Ok(false);
+        }
+        let Some(chunk) = poll_fn(|cx| self.body.poll_chunk(cx)).await.transpose()? else { return Ok(false) };
         self.got += chunk.len();
         if self.got > self.limit + DRAIN {
             return Ok(false);
@@ -78,46 +141,25 @@ impl Reading {
     }
 }
 
-/// The next bytes of a body; `None` at its end. Trailers are skipped.
-async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>> {
-    loop {
-        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                if let Ok(chunk) = frame.into_data() {
-                    return Ok(Some(chunk));
-                }
-            }
-            Some(Err(error)) => return Err(cut(error)),
-        }
-    }
-}
-
 /// A body that ended before its end, as the details know it: in order by a FIN, or not.
-pub(super) fn cut(error: hyper::Error) -> Error {
+fn cut(error: hyper::Error) -> Error {
     if error.is_parse() {
         return Error::protocol("the body is malformed").with_detail(Detail::Malformed).with_source(error);
     }
-    let orderly = error.is_incomplete_message()
-        || causes(&error)
-            .filter_map(io_kind)
-            .any(|kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe));
+    let io = std::iter::successors(std::error::Error::source(&error), |cause| cause.source())
+        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let orderly = error.is_incomplete_message() || io.is_some_and(is_fin);
     Error::peer_closed(0, orderly).with_source(error)
 }
 
-/// Whether the peer says that it did not look at the request (RFC 9113, section 8.7).
-pub(super) fn is_refused_stream(error: &hyper::Error) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
-        .any(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-fn causes<'a>(error: &'a hyper::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+/// As [`cut`]. A stream that the peer reset without a complaint ended in order, too.
+fn cut2(error: h2::Error) -> Error {
+    let orderly =
+        matches!(error.reason(), Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL)) || error.get_io().is_some_and(is_fin);
+    Error::peer_closed(0, orderly).with_source(error)
 }
 
 /// HTTP/2 tells of a FIN as of a broken pipe.
-fn io_kind(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
-    let own = cause.downcast_ref::<std::io::Error>();
-    own.or_else(|| cause.downcast_ref::<h2::Error>().and_then(h2::Error::get_io)).map(std::io::Error::kind)
+fn is_fin(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe)
 }

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A caller's link to an origin: one socket that speaks HTTP/1.1 or HTTP/2, under our own pool.
 
+use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::Either;
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
-use super::incoming;
-use super::listening::{LINK_WINDOW, MAX_STREAMS, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use super::http2_client::Http2Session;
+use super::incoming::Incoming;
 use super::reach;
 use super::secure::Security;
 use super::speech::Speech;
@@ -31,10 +32,6 @@ pub(super) const fn leases_per_link(version: HttpVersion) -> usize {
     }
 }
 
-/// Streams that we reset are remembered while frames for them may still be under way; a frame for a forgotten one ends
-/// the link. All of a link's callers may give up at once, a few times within the second that the memory lasts.
-const REMEMBERED_RESETS: usize = MAX_STREAMS as usize * 16;
-
 /// Bytes of a response's head.
 const MAX_RESPONSE_HEAD: usize = 64 << 10;
 
@@ -49,7 +46,7 @@ pub(super) struct HttpLink(Mutex<Sender>);
 
 enum Sender {
     Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>),
+    Http2(Http2Session),
     /// Without a sender hyper ends the link as soon as nothing is under way.
     Closed,
 }
@@ -58,8 +55,8 @@ enum Sender {
 pub(super) struct SendFailure {
     /// The peer has not looked at the request.
     pub(super) unsent: bool,
-    /// hyper's account; `None` if the link was closed before.
-    pub(super) cause: Option<hyper::Error>,
+    /// The library's account; `None` if the link was closed before.
+    pub(super) cause: Option<BoxError>,
 }
 
 impl HttpLink {
@@ -69,18 +66,16 @@ impl HttpLink {
         let sender = match Speech::of(&key.security) {
             Speech::Plane => {
                 let stream = reach::anywhere(authority).await?;
-                match config.http.version {
-                    HttpVersion::Http1 => http1_sender(stream).await,
-                    HttpVersion::Http2 => http2_sender(stream).await,
-                }
+                sender(stream, config.http.version).await
             }
-            Speech::Plain => http1_sender(reach::guarded(authority, config.http.allow_link_local).await?).await,
+            Speech::Plain => {
+                let stream = reach::guarded(authority, config.http.allow_link_local).await?;
+                sender(stream, HttpVersion::Http1).await
+            }
             Speech::Secure => {
                 let stream = reach::guarded(authority, config.http.allow_link_local).await?;
-                match dialling.security.session(stream, authority).await? {
-                    (stream, HttpVersion::Http1) => http1_sender(stream).await,
-                    (stream, HttpVersion::Http2) => http2_sender(stream).await,
-                }
+                let (stream, version) = dialling.security.session(stream, authority).await?;
+                sender(stream, version).await
             }
         };
         let failed = |error| {
@@ -91,25 +86,36 @@ impl HttpLink {
 
     /// Sends a request and waits for the head of its response. Dropping the future cancels the request: HTTP/2 resets the
     /// stream, HTTP/1.1 must give up the link.
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, SendFailure> {
-        let closed = SendFailure { unsent: true, cause: None };
+    pub(super) async fn send(&self, head: Request<()>, body: Bytes) -> Result<Response<Incoming>, SendFailure> {
+        let sent = match &mut *self.sender() {
+            Sender::Http2(session) => Ok(session.send(head, body)?),
+            Sender::Http1(_) => Err(head.map(|()| Body::full(body))),
+            Sender::Closed => return Err(SendFailure { unsent: true, cause: None }),
+        };
+        match sent {
+            Ok(sent) => sent.await,
+            Err(request) => self.send_http1(request).await,
+        }
+    }
+
+    async fn send_http1(&self, request: Request<Body>) -> Result<Response<Incoming>, SendFailure> {
         let ready = poll_fn(|cx| match &mut *self.sender() {
             Sender::Http1(sender) => sender.poll_ready(cx),
-            Sender::Http2(sender) => sender.poll_ready(cx),
-            Sender::Closed => std::task::Poll::Ready(Ok(())),
+            Sender::Http2(_) | Sender::Closed => Poll::Ready(Ok(())),
         });
-        ready.await.map_err(|cause| SendFailure { unsent: true, cause: Some(cause) })?;
+        ready.await.map_err(|cause| SendFailure { unsent: true, cause: Some(Box::new(cause)) })?;
         let sent = match &mut *self.sender() {
-            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
-            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
-            Sender::Closed => return Err(closed),
+            Sender::Http1(sender) => sender.try_send_request(request),
+            Sender::Http2(_) | Sender::Closed => return Err(SendFailure { unsent: true, cause: None }),
         };
-        sent.await.map_err(|mut failure: TrySendError<Request<Body>>| {
+        match sent.await {
+            Ok(response) => Ok(response.map(Incoming::Http1)),
             // hyper gives the request back if no byte of it was written.
-            let returned = failure.take_message().is_some();
-            let cause = failure.into_error();
-            SendFailure { unsent: returned || incoming::is_refused_stream(&cause), cause: Some(cause) }
-        })
+            Err(mut failure) => Err(SendFailure {
+                unsent: TrySendError::<Request<Body>>::take_message(&mut failure).is_some(),
+                cause: Some(Box::new(failure.into_error())),
+            }),
+        }
     }
 
     /// Whether requests share the link.
@@ -129,20 +135,16 @@ impl HttpLink {
 
 impl Link for HttpLink {
     fn is_usable(&self) -> bool {
-        match &*self.sender() {
+        match &mut *self.sender() {
             Sender::Http1(sender) => !sender.is_closed(),
-            Sender::Http2(sender) => !sender.is_closed(),
+            Sender::Http2(session) => session.is_open(),
             Sender::Closed => false,
         }
     }
 
     fn has_room(&self) -> bool {
-        match &*self.sender() {
-            Sender::Http1(_) => true,
-            // Zero before the peer's settings have come: then hyper's own assumption holds.
-            Sender::Http2(sender) => !sender.is_closed(),
-            Sender::Closed => false,
-        }
+        // Of a link that is usable: what its capacity leaves.
+        true
     }
 
     fn capacity(&self) -> Option<usize> {
@@ -155,38 +157,25 @@ impl Link for HttpLink {
     }
 }
 
-async fn http1_sender<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> hyper::Result<Sender> {
-    let (sender, link) =
-        http1::Builder::new().max_header_size(MAX_RESPONSE_HEAD).handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move { ended(link.await) });
-    Ok(Sender::Http1(sender))
-}
+type BoxError = Box<dyn StdError + Send + Sync>;
 
-async fn http2_sender<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> hyper::Result<Sender> {
-    let mut tasks = super::tasks::LinkTasks::default();
-    let (sender, link) = http2::Builder::new(tasks.executor())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(LINK_WINDOW)
-        .max_header_list_size(MAX_RESPONSE_HEAD as u32)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    tokio::spawn(async move {
-        ended(tasks.drive(link).await);
-        // What is under way outlives the last handle of the link.
-        tasks.finish().await;
-    });
-    Ok(Sender::Http2(sender))
-}
-
-fn ended(outcome: hyper::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::debug!(target: "biplane::http", "a link ended: {error}");
-    }
+async fn sender<S>(stream: S, version: HttpVersion) -> Result<Sender, BoxError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Ok(match version {
+        HttpVersion::Http2 => Sender::Http2(Http2Session::over(stream, MAX_RESPONSE_HEAD as u32).await?),
+        HttpVersion::Http1 => {
+            let io = TokioIo::new(stream);
+            let (sender, link) = http1::Builder::new().max_header_size(MAX_RESPONSE_HEAD).handshake(io).await?;
+            tokio::spawn(async move {
+                if let Err(error) = link.await {
+                    tracing::debug!(target: "biplane::http", "a link ended: {error}");
+                }
+            });
+            Sender::Http1(sender)
+        }
+    })
 }
 
 /// A lease that knows whether its exchange came to an end: an HTTP/1.1 link that did not is of no further use.

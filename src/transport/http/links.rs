@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
-use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
-use super::body::Body;
-use super::incoming;
+use super::incoming::{self, Incoming};
 use super::link::{CONTROL_TIMEOUT, Dialling, Hold, HttpLink, SendFailure, leases_per_link};
 use super::place::Place;
 use super::secure::Security;
@@ -35,7 +33,15 @@ pub(super) struct Links {
     config: Arc<Config>,
     dialling: Arc<Dialling>,
     pool: Pool<HttpLink>,
-    places: Mutex<HashMap<String, Arc<Place>>>,
+    places: Mutex<Places>,
+}
+
+/// Places by URL.
+#[derive(Default)]
+struct Places {
+    /// The last one that was asked for: most callers ask for it again.
+    last: Option<(String, Arc<Place>)>,
+    all: HashMap<String, Arc<Place>>,
 }
 
 /// A response whose body has not been read.
@@ -71,19 +77,26 @@ impl Links {
     /// The place that a URL names; parsed once.
     pub(super) fn place(&self, url: &str) -> Result<Arc<Place>> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(url) {
+        if let Some((_, place)) = places.last.as_ref().filter(|(last, _)| last == url) {
             return Ok(place.clone());
         }
-        let place = Arc::new(Place::parse(url)?);
-        if places.len() >= MAX_PLACES {
-            places.clear();
-        }
-        places.insert(url.to_owned(), place.clone());
+        let place = match places.all.get(url) {
+            Some(place) => place.clone(),
+            None => {
+                let place = Arc::new(Place::parse(url)?);
+                if places.all.len() >= MAX_PLACES {
+                    places.all.clear();
+                }
+                places.all.insert(url.to_owned(), place.clone());
+                place
+            }
+        };
+        places.last = Some((url.to_owned(), place.clone()));
         Ok(place)
     }
 
     /// Where a request for `subject` goes by `place`.
-    pub(super) fn serving(&self, place: &Place, subject: &Subject) -> Result<Place> {
+    pub(super) fn serving<'a>(&self, place: &'a Place, subject: &Subject) -> Result<Cow<'a, Place>> {
         place.serving(subject, &self.config.http.request_root)
     }
 
@@ -99,18 +112,31 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Exchange> {
+        self.send_written(place, method, || Ok(headers.clone()), body, deadline).await
+    }
+
+    /// As [`send`](Self::send). `headers` are written for each attempt.
+    pub(super) async fn send_written(
+        &self,
+        place: &Place,
+        method: Method,
+        headers: impl Fn() -> Result<HeaderMap>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Exchange> {
+        let links = place.links(&self.pool);
         let mut retried = false;
         loop {
-            let lease = match self.pool.try_checkout(&place.key) {
+            let lease = match links.try_checkout() {
                 Some(lease) => lease,
                 None => {
-                    let lease = self.pool.checkout(&place.key, Some(deadline)).await;
+                    let lease = links.checkout(Some(deadline)).await;
                     lease.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?
                 }
             };
             let hold = Hold::new(lease);
             let reused = hold.is_reused();
-            match self.exchange(hold, place, &method, &headers, &body, deadline).await? {
+            match self.exchange(hold, place, method.clone(), headers()?, body.clone(), deadline).await? {
                 Ok(exchange) => return Ok(exchange),
                 Err(failure) if failure.unsent && reused && !retried => retried = true,
                 Err(failure) => return Err(decorate(failed(failure, reused, place), place)),
@@ -128,18 +154,18 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Exchange> {
-        let shared = self.pool.try_checkout(&place.key).filter(|lease| lease.link().is_multiplexed());
+        let shared = place.links(&self.pool).try_checkout().filter(|lease| lease.link().is_multiplexed());
         let hold = match shared {
             Some(lease) => Hold::new(lease),
             None => {
                 let until = deadline.min(Instant::now() + self.config.limits.connect_timeout);
-                let dialled = timeout_at(until.into(), HttpLink::dial(&place.key, &self.dialling)).await;
+                let dialled = timeout_at(until.into(), HttpLink::dial(place.key(), &self.dialling)).await;
                 let late = |_| Error::connect("no link in time").with_hint("raise BIPLANE_CONNECT_TIMEOUT");
                 let dialled = dialled.map_err(late).and_then(|dialled| dialled);
                 Hold::alone(dialled.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?)
             }
         };
-        match self.exchange(hold, place, &method, &headers, &body, deadline).await? {
+        match self.exchange(hold, place, method, headers, body, deadline).await? {
             Ok(exchange) => Ok(exchange),
             Err(failure) => Err(decorate(failed(failure, false, place), place)),
         }
@@ -149,14 +175,13 @@ impl Links {
         &self,
         hold: Hold,
         place: &Place,
-        method: &Method,
-        headers: &HeaderMap,
-        body: &Bytes,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
         deadline: Instant,
     ) -> Result<Result<Exchange, SendFailure>> {
-        let version = hold.link().version();
-        let request = place.request(method.clone(), version, headers.clone(), Body::full(body.clone()))?;
-        match timeout_at(deadline.into(), hold.link().send(request)).await {
+        let request = place.request(method, hold.link().version(), headers);
+        match timeout_at(deadline.into(), hold.link().send(request, body)).await {
             Ok(Ok(response)) => Ok(Ok(Exchange { response, hold })),
             Ok(Err(failure)) => Ok(Err(failure)),
             Err(_) => {

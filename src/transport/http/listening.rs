@@ -12,8 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,12 +22,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Body;
+use super::http2_server;
 use super::idle::{Activity, Busy, HEAD_TIMEOUT, IDLE_TIMEOUT, PARK_AFTER};
+use super::incoming::Incoming;
 use super::listen::Events;
 use super::long_stream;
 use super::names::MAX_HEAD;
 use super::sniff::{Replayed, sniff};
-use super::tasks::LinkTasks;
 use crate::config::HttpVersion;
 use crate::error::{Error, Phase, Result};
 
@@ -38,17 +38,16 @@ const MAX_LINKS: usize = 10_000;
 /// Requests at once on one HTTP/2 link.
 pub(super) const MAX_STREAMS: u32 = 256;
 
-/// Streams that a client reset before we looked at them, and streams that we reset: beyond these the link is closed. A
-/// caller that drops all its requests at once stays below it; a flood of resets (CVE-2023-44487) does not.
-const MAX_RESETS: usize = MAX_STREAMS as usize * 4;
-
 /// HTTP/2 flow control: what may be under way to us on one stream, and on one link.
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 pub(super) const LINK_WINDOW: u32 = 10 << 20;
 
-/// HTTP/2 pings, so that the silent death of a peer is noticed.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
-pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a frame of HTTP/2 to us. The customary 16 KiB would cut a message of 16 KiB in two, of which one is made again.
+pub(super) const MAX_FRAME: u32 = 64 << 10;
+
+/// Bodies of more bytes than this are announced by `content-length` on HTTP/2: of a smaller one it tells little that the
+/// frames do not.
+pub(super) const ANNOUNCED: usize = 64 << 10;
 
 /// What was sent and is not acknowledged after this time was sent to a peer that is dead, or reads nothing.
 #[cfg(target_os = "linux")]
@@ -197,7 +196,10 @@ where
         let served = match sniffed {
             Ok(Ok((HttpVersion::Http1, stream))) => serve_requests(stream, &site, &closing).await,
             Ok(Ok((HttpVersion::Http2, stream))) => {
-                Box::pin(serve_http2(stream, &site, closing.clone())).await.map(|()| None)
+                let ended = Box::pin(http2_server::serve(stream, &site, closing)).await;
+                return ended.unwrap_or_else(|error| {
+                    tracing::debug!(target: "biplane::http", "a link ended: {error}");
+                });
             }
             // Silent, or gone: there is nobody to tell.
             Ok(Err(_)) | Err(_) => return,
@@ -263,7 +265,7 @@ where
     let activity = Activity::new();
     activity.read();
     let io = TokioIo::new(stream.watched_by(activity.clone()));
-    let service = service_fn(|request| answer(site, request, Some(activity.serve())));
+    let service = service_fn(|request| answer(site, request, activity.serve()));
     let mut link = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
@@ -308,53 +310,16 @@ where
     Ok(Some(Left { io: parts.io.into_inner().into_inner(), ahead, lasting }))
 }
 
-async fn serve_http2<S>(
-    stream: Replayed<S>,
-    site: &Arc<impl Site>,
-    mut closing: watch::Receiver<Option<Instant>>,
-) -> hyper::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut tasks = LinkTasks::default();
-    let service = service_fn(|request| {
-        let site = site.clone();
-        async move { answer(&site, request, None).await }
-    });
-    let link = http2::Builder::new(tasks.executor())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_RESETS)
-        .max_header_list_size(MAX_HEAD as u32)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(LINK_WINDOW)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut link = pin!(link);
-    let mut closed = pin!(closing.changed());
-    let mut closed_seen = false;
-    let shepherded = poll_fn(|cx| {
-        if !closed_seen && closed.as_mut().poll(cx).is_ready() {
-            closed_seen = true;
-            link.as_mut().graceful_shutdown();
-        }
-        link.as_mut().poll(cx)
-    });
-    tasks.drive(shepherded).await
-}
-
 async fn answer(
     site: &Arc<impl Site>,
-    request: Request<Incoming>,
-    busy: Option<Busy>,
+    request: Request<hyper::body::Incoming>,
+    busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
     let connection = request.headers().get_all(CONNECTION);
     let stays = request.version() == Version::HTTP_11
         && connection.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"));
-    let response = site.answer(request).await;
-    if let (true, Some(busy), Some(events)) = (stays, &busy, response.body().handover()) {
+    let response = site.answer(request.map(Incoming::Http1)).await;
+    if let (true, Some(events)) = (stays, response.body().handover()) {
         busy.lasts(events);
     }
     Ok(response.map(|body| body.with_busy(busy)))

@@ -8,14 +8,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result, Retry};
 use crate::message::ControlMessage;
-use crate::stream::{Event, ResponseStream};
+use crate::stream::ResponseStream;
 
 /// 128 random bits, the only right to an answer. 32 hexadecimal digits in a URL.
 #[derive(Clone, Copy)]
@@ -197,9 +196,9 @@ impl Claim {
         self.live.token
     }
 
-    /// The next event of the answer.
-    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        self.live.stream().poll_event(cx)
+    /// The answer itself. Control waits while it is held.
+    pub(super) fn stream(&self) -> MutexGuard<'_, ResponseStream> {
+        self.live.stream()
     }
 }
 

@@ -1,26 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A URL that requests go to.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
-use super::body::Body;
 use super::head::encode_subject;
+use super::link::HttpLink;
 use super::speech::Speech;
 use crate::config::HttpVersion;
 use crate::error::{Error, Result};
 use crate::message::Subject;
-use crate::pool::PoolKey;
+use crate::pool::{Pool, PoolKey, PoolTarget};
 use crate::target::{Target, TransportId};
 
-/// An origin and a path.
+/// An origin and a path. Cheap to clone, and with all that a request to here needs in its final form.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Names the origin's links.
-    pub(super) key: PoolKey,
-    authority: Authority,
+    origin: Arc<Origin>,
     path: PathAndQuery,
+    /// Both together, as HTTP/2 has it.
+    uri: Uri,
+}
+
+struct Origin {
+    /// Names the origin's links. Credentials are no part of it: it is logged.
+    key: PoolKey,
+    authority: Authority,
+    /// The authority as HTTP/1.1 has it.
+    host: HeaderValue,
     speech: Speech,
+    /// The links, once they have been looked for.
+    links: OnceLock<PoolTarget<HttpLink>>,
+}
+
+impl Origin {
+    fn new(key: String, authority: Authority, speech: Speech) -> Result<Arc<Self>> {
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.map_err(|error| Error::config("no host").with_source(error))?;
+        let security = speech.name().to_owned();
+        let key = PoolKey { transport: TransportId::HTTP, authority: key, security, affinity: None };
+        Ok(Arc::new(Self { key, authority, host, speech, links: OnceLock::new() }))
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.speech.scheme(), self.authority)
+    }
 }
 
 impl Place {
@@ -42,7 +72,7 @@ impl Place {
         }
         let port = authority.port_u16().unwrap_or(default_port);
         let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { key: key(format!("{}:{port}", authority.host()), speech), authority, path, speech })
+        Self::new(Origin::new(format!("{}:{port}", authority.host()), authority, speech)?, path)
     }
 
     /// The endpoint of a server that need not be ours: `http:` or `https:`. Credentials in the URL are left out.
@@ -62,40 +92,62 @@ impl Place {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let authority = authority.parse().map_err(|error| malformed("no host in the URL").with_source(error))?;
+        let authority: Authority =
+            authority.parse().map_err(|error| malformed("no host in the URL").with_source(error))?;
         let path = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
         let path = path.parse().map_err(|error| malformed("no path in the URL").with_source(error))?;
-        Ok(Self { key: key(target.authority()?, speech), authority, path, speech })
+        Self::new(Origin::new(target.authority()?, authority, speech)?, path)
+    }
+
+    fn new(origin: Arc<Origin>, path: PathAndQuery) -> Result<Self> {
+        let uri = Uri::builder()
+            .scheme(origin.speech.scheme())
+            .authority(origin.authority.clone())
+            .path_and_query(path.clone())
+            .build()
+            .map_err(|error| Error::config("no URL").with_source(error))?;
+        Ok(Self { origin, path, uri })
+    }
+
+    /// What names the origin's links.
+    pub(super) fn key(&self) -> &PoolKey {
+        &self.origin.key
+    }
+
+    /// The origin's links in `pool`, which must be the same each time.
+    pub(super) fn links(&self, pool: &Pool<HttpLink>) -> &PoolTarget<HttpLink> {
+        self.origin.links.get_or_init(|| pool.target(&self.origin.key))
     }
 
     /// The same place, by links on which nothing long is under way.
     pub(super) fn aside(&self) -> Self {
-        let mut aside = self.clone();
-        aside.key.security = format!("{} aside", self.speech.name());
-        aside
+        let (authority, host) = (self.origin.authority.clone(), self.origin.host.clone());
+        let key = PoolKey { security: format!("{} aside", self.speech().name()), ..self.key().clone() };
+        let origin = Origin { key, authority, host, speech: self.speech(), links: OnceLock::new() };
+        Self { origin: Arc::new(origin), ..self.clone() }
     }
 
     /// How its server is spoken to.
     pub(super) fn speech(&self) -> Speech {
-        self.speech
+        self.origin.speech
     }
 
     /// Another path at the same origin.
     pub(super) fn at(&self, path: &str) -> Result<Self> {
         let path = path.parse().map_err(|error| Error::protocol("no path").with_source(error))?;
-        Ok(Self { path, ..self.clone() })
+        Self::new(self.origin.clone(), path)
     }
 
     /// Where a request for `subject` goes. A path names its endpoint itself, whatever the subject; one that ends with a
     /// slash gets the subject added, and a bare origin stands for the request server there, whose root is `root`.
-    pub(super) fn serving(&self, subject: &Subject, root: &str) -> Result<Self> {
+    pub(super) fn serving(&self, subject: &Subject, root: &str) -> Result<Cow<'_, Self>> {
         match self.path() {
-            "/" => self.at(&format!("{root}/{}", encode_subject(subject))),
-            path if path.ends_with('/') => self.at(&format!("{path}{}", encode_subject(subject))),
-            _ => Ok(self.clone()),
+            "/" => self.at(&format!("{root}/{}", encode_subject(subject))).map(Cow::Owned),
+            path if path.ends_with('/') => self.at(&format!("{path}{}", encode_subject(subject))).map(Cow::Owned),
+            _ => Ok(Cow::Borrowed(self)),
         }
     }
 
@@ -106,44 +158,26 @@ impl Place {
 
     /// The URL, for people.
     pub(super) fn url(&self) -> String {
-        format!("{}://{}{}", self.speech.scheme(), self.authority, self.path)
+        format!("{}://{}{}", self.speech().scheme(), self.origin.authority, self.path)
     }
 
     /// A request to here.
-    pub(super) fn request(
-        &self,
-        method: Method,
-        version: HttpVersion,
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Request<Body>> {
-        let mut request = Request::new(body);
+    pub(super) fn request(&self, method: Method, version: HttpVersion, headers: HeaderMap) -> Request<()> {
+        let mut request = Request::new(());
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         match version {
             HttpVersion::Http1 => {
                 *request.uri_mut() = Uri::from(self.path.clone());
-                let host = HeaderValue::from_str(self.authority.as_str())
-                    .map_err(|error| Error::config("no host").with_source(error))?;
-                request.headers_mut().insert(header::HOST, host);
+                request.headers_mut().insert(header::HOST, self.origin.host.clone());
             }
             HttpVersion::Http2 => {
                 *request.version_mut() = http::Version::HTTP_2;
-                *request.uri_mut() = Uri::builder()
-                    .scheme(self.speech.scheme())
-                    .authority(self.authority.clone())
-                    .path_and_query(self.path.clone())
-                    .build()
-                    .map_err(|error| Error::config("no URL").with_source(error))?;
+                *request.uri_mut() = self.uri.clone();
             }
         }
-        Ok(request)
+        request
     }
-}
-
-/// Credentials are no part of it: it is logged.
-fn key(authority: String, speech: Speech) -> PoolKey {
-    PoolKey { transport: TransportId::HTTP, authority, security: speech.name().to_owned(), affinity: None }
 }
 
 #[cfg(test)]
@@ -154,11 +188,11 @@ mod tests {
     #[test]
     fn urls_are_read_and_others_refused_before_any_io() {
         let place = Place::parse("http://[::1]:8081/v1/rpc/words?x=1").unwrap();
-        assert_eq!((place.key.authority.as_str(), place.path()), ("[::1]:8081", "/v1/rpc/words"));
+        assert_eq!((place.key().authority.as_str(), place.path()), ("[::1]:8081", "/v1/rpc/words"));
         assert_eq!(place.url(), "http://[::1]:8081/v1/rpc/words?x=1");
-        assert_eq!(Place::parse("http://host").unwrap().key.authority, "host:80");
+        assert_eq!(Place::parse("http://host").unwrap().key().authority, "host:80");
         let secure = Place::parse("https://host/x").unwrap();
-        assert_eq!((secure.key.authority.as_str(), secure.key.security.as_str()), ("host:443", "tls"));
+        assert_eq!((secure.key().authority.as_str(), secure.key().security.as_str()), ("host:443", "tls"));
         assert_eq!(secure.url(), "https://host/x");
         for (url, kind) in [
             ("tcp://host/x", ErrorKind::Unsupported),

@@ -4,10 +4,9 @@
 use bytes::BytesMut;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::body::Body;
-use super::incoming;
+use super::incoming::{self, Incoming};
 use crate::config::StreamFormat;
 use crate::error::{Error, ErrorKind, PeerError, Result, Retry};
 use crate::proto::body::media_type;

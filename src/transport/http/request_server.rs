@@ -3,28 +3,29 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
 use super::accept::negotiate;
 use super::body::Body;
 use super::control::{control, stream_path, token_of};
 use super::head;
-use super::incoming;
+use super::incoming::{self, Incoming};
 use super::listening::{Listening, Site};
 use super::live::LiveStreams;
 use super::names::{LOCATED, REQUEST_ID, STREAM};
 use super::refusal::Refusal;
-use super::reply::{Reply, response};
+use super::reply::{Beginning, Reply, response, whole};
 use crate::config::{Config, StreamFormat};
 use crate::dispatch::{Dispatch, launch};
 use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry};
@@ -76,8 +77,9 @@ impl RequestPlaneServer for HttpRequestServer {
         let config = &self.site.config;
         let port = self.listening().await?.address().port();
         let endpoints = self.site.endpoints.clone();
-        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(subject.clone()) {
-            Entry::Vacant(place) => drop(place.insert(dispatch)),
+        let segment = head::encode_subject(&subject);
+        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(segment.clone()) {
+            Entry::Vacant(place) => drop(place.insert((subject, dispatch))),
             Entry::Occupied(_) => {
                 return Err(Error::config(format!("the endpoint {subject} is registered already"))
                     .with_detail(Detail::AlreadyRegistered)
@@ -86,9 +88,9 @@ impl RequestPlaneServer for HttpRequestServer {
             }
         }
         let host = advertised_host(config, &config.http.request.host);
-        let url = format!("http://{host}:{port}{}/{}", config.http.request_root, head::encode_subject(&subject));
+        let url = format!("http://{host}:{port}{}/{segment}", config.http.request_root);
         Ok(EndpointGuard::new(TransportAddress::http(url), move || {
-            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&subject);
+            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         }))
     }
 
@@ -101,7 +103,8 @@ impl RequestPlaneServer for HttpRequestServer {
     }
 }
 
-type Endpoints = Arc<RwLock<HashMap<Subject, Dispatch>>>;
+/// By the segment that [`head::encode_subject`] makes: a path of our own callers is found as it is.
+type Endpoints = Arc<RwLock<HashMap<String, (Subject, Dispatch)>>>;
 
 struct RequestSite {
     config: Arc<Config>,
@@ -115,7 +118,7 @@ impl Site for RequestSite {
         let id = request.headers().get(REQUEST_ID).cloned();
         let mut response = self.route(request).await.unwrap_or_else(Refusal::into_response);
         if let Some(id) = id {
-            response.headers_mut().insert(REQUEST_ID, id);
+            response.headers_mut().insert(REQUEST_ID, head::once(id));
         }
         response
     }
@@ -155,14 +158,19 @@ impl RequestSite {
                 .with_hint(format!("post to {root}/SUBJECT; `biplane services` lists what is served"));
             return Err(error.into());
         };
+        if let Some(endpoint) = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(rest) {
+            return Ok(endpoint.clone());
+        }
+        // It may be written in another way.
         let subject = head::decode_subject(rest)?;
-        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        let dispatch = endpoints.get(&subject).cloned().ok_or_else(|| {
+        let segment = head::encode_subject(&subject);
+        let endpoint = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(&segment).cloned();
+        endpoint.ok_or_else(|| {
             Error::no_service(format!("no endpoint {subject} is registered here"))
                 .with_retry(Retry::Safe)
                 .with_hint("`biplane services` lists what is served where")
-        })?;
-        Ok((subject, dispatch))
+                .into()
+        })
     }
 
     async fn dispatch(
@@ -182,23 +190,28 @@ impl RequestSite {
     }
 
     /// The head goes out as soon as the request is accepted; only a refusal by overload, which is known at once, still
-    /// becomes a status.
+    /// becomes a status. What is ready goes with it. An answer that is over with that has nothing left to control.
     fn inline(&self, mut stream: ResponseStream, format: StreamFormat) -> Result<Response<Body>, Refusal> {
-        let first = match stream.poll_event(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(Err(error))) if error.kind() == ErrorKind::Overloaded => return Err(error.into()),
-            Poll::Ready(first) => Some(first),
-            Poll::Pending => None,
-        };
+        let Beginning { chunk, over } = Beginning::of(&mut stream, format)?;
+        if over {
+            return Ok(whole(format, Body::full(chunk)));
+        }
         let claim = self.answers.start(stream)?;
         let path = stream_path(&self.config.http.response_root, claim.token());
-        let mut response = response(Reply::new(claim, format).with_first(first));
+        let mut response = response(Reply::new(claim, format).begun_with(chunk));
         response.headers_mut().extend(path.map(|path| (STREAM, path)));
         Ok(response)
     }
 }
 
 async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIMEOUT, incoming::read(body, limit)).await {
+    // Nearly always it came with the head, and needs no timer.
+    let mut reading = pin!(incoming::read(body, limit));
+    let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+        Poll::Ready(read) => Ok(read),
+        Poll::Pending => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+    };
+    match read {
         Ok(read) => read.map_err(|error| match error.kind() {
             // The peer left in mid-request: whoever still reads this sent something malformed.
             ErrorKind::Closed => Refusal::new(StatusCode::BAD_REQUEST, error),
@@ -228,7 +241,7 @@ fn accepted(located: Option<&ResponseConnectionInfo>) -> Result<Response<Body>, 
         let value = HeaderValue::from_bytes(text.as_bytes())
             .map_err(|error| PeerError::from(Error::unexpected("a place that is no header").with_source(error)))
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
-        headers.insert(LOCATED, value);
+        headers.insert(LOCATED, head::once(value));
     }
     json.extend_from_slice(b"}\n");
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

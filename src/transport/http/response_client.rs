@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::answer::Answer;
 use super::call::fetch;
 use super::links::Links;
+use super::place::Place;
 use crate::error::{Error, Phase, Result};
 use crate::message::RequestContext;
 use crate::plane::{Pending, PendingResponse, ResponseConnectionInfo};
@@ -44,7 +45,8 @@ impl Pending for Fetch {
                 .with_phase(Phase::Respond)
                 .with_transport(TransportId::HTTP)
         })?;
-        let place = self.links.place(&located.address.address)?;
+        // Used once: nothing to keep.
+        let place = Place::parse(&located.address.address)?;
         let (links, over_by) = (self.links, self.over_by);
         Ok(ResponseStream::deferred(async move {
             let opened = fetch(&links, &place, over_by).await?;

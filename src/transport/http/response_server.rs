@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Method, Request as HttpRequest, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 
 use super::accept::negotiate;
 use super::body::Body;
 use super::control::{control, token_of, unknown_token};
+use super::incoming::Incoming;
 use super::listening::{Listening, Site};
 use super::live::{LiveStreams, NoClaim};
 use super::refusal::Refusal;

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::incoming;
+use super::super::incoming::{self, Incoming};
 use super::fault::Fault;
 use crate::error::Error;
 

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::super::body::Body;
+use super::super::incoming::Incoming;
 use super::super::names::ENVELOPE;
 use super::era::Era;
 use super::fault::Fault;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::super::body::Body;
+use super::super::incoming::Incoming;
 use super::super::listening;
 use super::door::Paths;
 use super::fault::Fault;

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 
 use super::super::body::Body;
+use super::super::incoming::Incoming;
 use super::super::names::ENVELOPE;
 use super::events::{Events, Feed};
 use super::fault::Fault;

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Bytes that came in chunks, to be taken from the front in parts that know nothing of the chunks.
+
+use std::ops::Deref;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What came and was not taken. Parts of one chunk are slices of it; only what spans two is copied, once.
+#[derive(Debug)]
+pub(super) enum Chunks {
+    /// The rest of one chunk.
+    One(Bytes),
+    /// The rests of several, until all is taken.
+    Joined(BytesMut),
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Chunks {
+    /// Adds a chunk at the end.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        if self.is_empty() {
+            *self = Self::One(chunk);
+            return;
+        }
+        match self {
+            Self::One(rest) => {
+                let mut joined = BytesMut::with_capacity(rest.len() + chunk.len());
+                joined.extend_from_slice(rest);
+                joined.extend_from_slice(&chunk);
+                *self = Self::Joined(joined);
+            }
+            Self::Joined(joined) => joined.extend_from_slice(&chunk),
+        }
+    }
+
+    /// Takes the first `count` bytes, which must be there.
+    pub(super) fn split_to(&mut self, count: usize) -> Bytes {
+        match self {
+            Self::One(rest) => rest.split_to(count),
+            Self::Joined(joined) => joined.split_to(count).freeze(),
+        }
+    }
+
+    /// Drops the first `count` bytes, which must be there.
+    pub(super) fn skip(&mut self, count: usize) {
+        match self {
+            Self::One(rest) => rest.advance(count),
+            Self::Joined(joined) => joined.advance(count),
+        }
+    }
+}
+
+impl Deref for Chunks {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::One(rest) => rest,
+            Self::Joined(joined) => joined,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_know_nothing_of_the_chunks() {
+        let mut chunks = Chunks::default();
+        let first = Bytes::from(vec![b'a'; 4]);
+        let at = first.as_ptr();
+        chunks.push(first);
+        let part = chunks.split_to(2);
+        assert_eq!((&part[..], part.as_ptr()), (&b"aa"[..], at), "a slice of the chunk");
+        chunks.push(Bytes::from_static(b"bcd"));
+        assert_eq!(&chunks.split_to(3)[..], b"aab");
+        chunks.push(Bytes::from_static(b"e"));
+        chunks.skip(1);
+        assert_eq!(&chunks[..], b"de");
+        assert_eq!(&chunks.split_to(2)[..], b"de");
+        chunks.push(Bytes::from_static(b"f"));
+        assert!(matches!(chunks, Chunks::One(_)));
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A server's HTTP/2 link: one task reads, runs what came, and writes what all streams have said in that turn.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::stream::FuturesUnordered;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{RecvStream, SendStream};
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::date::Dates;
+use super::heartbeat::Heartbeat;
+use super::incoming::Incoming;
+use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW, Site};
+use super::names::MAX_HEAD;
+use super::traffic::{Counted, Traffic};
+
+/// Streams that a client reset before we looked at them, and streams that we reset: beyond these the link is closed. A
+/// caller that drops all its requests at once stays below it; a flood of resets (CVE-2023-44487) does not.
+const MAX_RESETS: usize = MAX_STREAMS as usize * 4;
+
+/// Bytes of one stream that may wait to be written. A chunk that was begun is taken whole.
+const SEND_BUFFER: usize = 256 << 10;
+
+type Exchange = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves until the link ends, or until nothing is under way after `closing` was set.
+pub(super) async fn serve<S>(
+    stream: S,
+    site: &Arc<impl Site>,
+    mut closing: watch::Receiver<Option<Instant>>,
+) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let traffic = Traffic::default();
+    let mut link: Connection<_, Bytes> = Builder::new()
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(Some(MAX_RESETS))
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_frame_size(MAX_FRAME)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(LINK_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake(Counted::new(stream, traffic.clone()))
+        .await?;
+    let mut heartbeat = Heartbeat::new(link.ping_pong(), traffic);
+    let mut running: FuturesUnordered<Exchange> = FuturesUnordered::new();
+    let mut fresh: Vec<Exchange> = Vec::new();
+    let dates = Arc::new(Dates::default());
+    let mut closed = pin!(closing.changed());
+    let mut closed_seen = false;
+    poll_fn(|cx| {
+        if !closed_seen && closed.as_mut().poll(cx).is_ready() {
+            closed_seen = true;
+            link.graceful_shutdown();
+        }
+        if heartbeat.poll_dead(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            // The link last: what its streams have just said then leaves in this turn.
+            while let Poll::Ready(Some(())) = Pin::new(&mut running).poll_next(cx) {}
+            loop {
+                match link.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        fresh.push(Box::pin(exchange(site.clone(), request, respond, dates.clone())));
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => break,
+                }
+            }
+            if fresh.is_empty() {
+                return Poll::Pending;
+            }
+            for mut exchange in fresh.drain(..) {
+                // One that is over at once costs no place among the others.
+                if exchange.as_mut().poll(cx).is_pending() {
+                    running.push(exchange);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// One request to the end of its response. Dropped when the link ends; ends when the client resets the stream.
+async fn exchange(
+    site: Arc<impl Site>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    dates: Arc<Dates>,
+) {
+    let (head, body) = request.into_parts();
+    let body = Incoming::http2(body, &head.headers);
+    let response = {
+        let mut answer = pin!(site.answer(Request::from_parts(head, body)));
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        })
+        .await
+    };
+    let Some(response) = response else { return };
+    // A stream that cannot be written is one that the client has reset, or that went with its link.
+    if let Err(error) = send(response, &mut respond, &dates).await {
+        tracing::debug!(target: "biplane::http", "a response was cut: {error}");
+    }
+}
+
+async fn send(response: Response<Body>, respond: &mut SendResponse<Bytes>, dates: &Dates) -> Result<(), h2::Error> {
+    let (mut head, mut body) = response.into_parts();
+    let date = head.headers.entry(header::DATE);
+    date.or_insert_with(|| dates.now());
+    match body.take_full() {
+        Some(whole) if whole.is_empty() => {
+            respond.send_response(Response::from_parts(head, ()), true)?;
+        }
+        Some(whole) => {
+            if whole.len() > ANNOUNCED {
+                head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(whole.len()));
+            }
+            let mut out = respond.send_response(Response::from_parts(head, ()), false)?;
+            out.send_data(whole, true)?;
+        }
+        None => {
+            let mut out = respond.send_response(Response::from_parts(head, ()), false)?;
+            let mut held = None;
+            poll_fn(|cx| poll_pipe(&mut body, &mut out, &mut held, cx)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the chunks of `body`. One that is there waits in `held` until the client takes bytes; the next is made after
+/// that, so a client that does not read stops whoever makes them.
+fn poll_pipe(
+    body: &mut Body,
+    out: &mut SendStream<Bytes>,
+    held: &mut Option<Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
+    loop {
+        if let Poll::Ready(reason) = out.poll_reset(cx)? {
+            return Poll::Ready(Err(reason.into()));
+        }
+        if held.is_some() {
+            while out.capacity() == 0 {
+                match ready!(out.poll_capacity(cx)) {
+                    Some(more) => drop(more?),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+            let over = body.is_over();
+            out.send_data(held.take().unwrap_or_default(), over)?;
+            if over {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match ready!(body.poll_chunk(cx)) {
+            Some(chunk) if chunk.is_empty() => {}
+            Some(chunk) => {
+                // A claim to the link's window that says that there is something to send; `h2` raises it by itself.
+                out.reserve_capacity(1);
+                *held = Some(chunk);
+            }
+            None => return Poll::Ready(out.send_data(Bytes::new(), true)),
+        }
+    }
+}

@@ -202,7 +202,7 @@ impl Links {
         peer: String,
         service: Arc<dyn Service>,
         streams: usize,
-    ) -> Result<(Arc<MuxLink>, Driver<BoxedBytes>)> {
+    ) -> Result<(Arc<MuxLink>, Driver)> {
         let (theirs, early) = shake_hands(&mut io, &self.settings.prologue).await?;
         let mux = Mux::new(role, self.settings.prologue, theirs, self.settings.limits, Instant::now());
         let link = Arc::new(MuxLink::new(self.transport.id(), peer, mux, service, streams));

@@ -39,6 +39,8 @@ struct Call {
     events: VecDeque<Event>,
     bytes: usize,
     /// Behind the events.
+    answer: Option<Message>,
+    /// Behind the answer.
     outcome: Option<Result<()>>,
     reader: Option<Waker>,
 }
@@ -60,7 +62,14 @@ impl Calls {
         self.slots.iter().all(|(_, call)| call.outcome.is_some())
     }
 
-    pub(super) fn begin(&mut self, method: &Subject, token: Option<Bytes>, deadline: Option<Instant>) -> u64 {
+    /// `reader` is who waits for it already.
+    pub(super) fn begin(
+        &mut self,
+        method: &Subject,
+        token: Option<Bytes>,
+        deadline: Option<Instant>,
+        reader: Option<&Waker>,
+    ) -> u64 {
         self.serial = (self.serial + 1) % SERIALS;
         let entry = self.slots.vacant_entry();
         let key = (self.serial << SLOT_BITS) | entry.key() as u64;
@@ -70,7 +79,8 @@ impl Calls {
             _ => Method::Other,
         };
         let events = VecDeque::new();
-        entry.insert(Call { key, method, token, deadline, events, bytes: 0, outcome: None, reader: None });
+        let (answer, outcome, reader) = (None, None, reader.cloned());
+        entry.insert(Call { key, method, token, deadline, events, bytes: 0, answer, outcome, reader });
         self.earliest = [self.earliest, deadline].into_iter().flatten().min();
         key
     }
@@ -107,7 +117,7 @@ impl Calls {
         let call = self.open(key)?;
         match outcome {
             Ok(result) => {
-                call.events.push_back(Event::Item(result));
+                call.answer = Some(result);
                 call.outcome = Some(Ok(()));
             }
             Err(error) => call.outcome = Some(Err(Error::from(error))),
@@ -169,13 +179,16 @@ impl Calls {
         self.earliest
     }
 
-    fn poll_next(&mut self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+    pub(super) fn poll_next(&mut self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let Some(call) = self.get(key) else { return Poll::Ready(None) };
         if let Some(event) = call.events.pop_front() {
             if let Event::Inbound(Inbound::Notification(_, message)) = &event {
                 call.bytes = call.bytes.saturating_sub(message.size());
             }
             return Poll::Ready(Some(Ok(event)));
+        }
+        if let Some(answer) = call.answer.take() {
+            return Poll::Ready(Some(Ok(Event::Item(answer))));
         }
         match &mut call.outcome {
             Some(Ok(())) => Poll::Ready(None),
@@ -191,13 +204,12 @@ impl Calls {
     }
 
     /// Whether the peer is still at work on it, and is to be told; and what was not read, to be dropped outside the lock.
-    fn forget(&mut self, key: u64) -> (bool, VecDeque<Event>) {
-        let tell = self.can_be_cancelled(key);
-        if self.get(key).is_none() {
-            return (false, VecDeque::new());
-        }
-        let call = self.slots.remove((key & ((1 << SLOT_BITS) - 1)) as usize);
-        (tell, call.events)
+    pub(super) fn forget(&mut self, key: u64) -> (bool, VecDeque<Event>) {
+        let Some(call) = self.get(key) else { return (false, VecDeque::new()) };
+        let tell = call.outcome.is_none() && call.method != Method::Initialize;
+        let events = std::mem::take(&mut call.events);
+        self.slots.remove((key & ((1 << SLOT_BITS) - 1)) as usize);
+        (tell, events)
     }
 }
 
@@ -224,6 +236,5 @@ impl Source for Peer {
             unread
         });
         drop(unread);
-        self.poke_if_closing();
     }
 }

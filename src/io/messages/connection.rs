@@ -4,15 +4,16 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::peer::{Peer, Phase};
+use super::peer::Peer;
 use crate::connection::{Connection, ConnectionInfo, Inbound};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::{Message, Request, Subject};
-use crate::stream::ResponseStream;
+use crate::stream::{Event, ResponseStream, Source};
 
 pub(super) struct MessageConnection {
     info: ConnectionInfo,
@@ -35,6 +36,12 @@ impl Connection for MessageConnection {
         self.peer.open(request)
     }
 
+    /// Without a stream in between: what waits is the slot, and nothing else.
+    async fn request(&self, request: Request) -> Result<Message> {
+        let mut asking = Asking { peer: &self.peer, stage: Stage::Unsent(Some(request)) };
+        poll_fn(|cx| asking.poll(cx)).await
+    }
+
     async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
         poll_fn(|cx| self.peer.poll_notify(subject, &message, cx)).await
     }
@@ -53,11 +60,59 @@ impl Connection for MessageConnection {
     }
 }
 
-impl Peer {
-    /// The driver looks whether a closing link has come to its end.
-    pub(super) fn poke_if_closing(&self) {
-        if !matches!(self.state().phase, Phase::Open) {
-            self.close(false);
+/// A request and its one answer.
+struct Asking<'a> {
+    peer: &'a Arc<Peer>,
+    stage: Stage,
+}
+
+enum Stage {
+    Unsent(Option<Request>),
+    Sent(u64),
+    Over,
+}
+
+impl Asking<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
+        let key = match &mut self.stage {
+            Stage::Unsent(request) => {
+                let Some(request) = request.take() else { return Poll::Pending };
+                self.stage = Stage::Sent(self.peer.begin(request, Some(cx.waker()))?);
+                return Poll::Pending;
+            }
+            Stage::Sent(key) => *key,
+            Stage::Over => return Poll::Ready(Err(Error::protocol("the answer to a unary request was read"))),
+        };
+        loop {
+            let mut state = self.peer.state();
+            let event = ready!(state.calls.poll_next(key, cx));
+            if let Some(Ok(Event::Inbound(inbound))) = event {
+                // Nobody reads it here.
+                drop(state);
+                self.peer.receive_later(inbound);
+                continue;
+            }
+            // Its slot goes with the answer, under one lock.
+            let unread = state.calls.forget(key);
+            self.stage = Stage::Over;
+            let driver = state.driver_to_wake();
+            drop(state);
+            drop(unread);
+            driver.into_iter().for_each(Waker::wake);
+            return Poll::Ready(match event {
+                Some(Ok(Event::Item(item))) => Ok(item),
+                Some(Err(error)) => Err(error.at_item(0)),
+                _ => Err(Error::protocol("the answer to a unary request has no item")),
+            });
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    /// Dropped is cancelled.
+    fn drop(&mut self) {
+        if let Stage::Sent(key) = self.stage {
+            Source::release(&**self.peer, key);
         }
     }
 }

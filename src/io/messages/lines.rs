@@ -6,14 +6,14 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use memchr::{memchr, memchr2_iter};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
+use super::chunk::Chunk;
 use super::{MessageWire, Received};
 use crate::error::{Error, Result};
 
-/// Read at once, and kept by a wire between two messages at the most.
-const CHUNK: usize = 8 << 10;
 /// Written at once: beyond this the wire takes no further message until some are on their way.
 const BATCH: usize = 64 << 10;
 /// Kept of either end of a line over the limit.
@@ -30,7 +30,10 @@ pub struct Lines<R, W> {
     searched: usize,
     /// The line over the limit that is being passed over.
     over: Option<Over>,
+    chunk: Chunk,
     output: BytesMut,
+    /// Bytes of the last burst that was written: the next one is given as many at once.
+    expected: usize,
 }
 
 #[derive(Debug)]
@@ -44,14 +47,14 @@ impl<R, W> Lines<R, W> {
     /// Lines of at most `max` bytes.
     pub fn new(reader: R, writer: W, max: usize) -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self { reader, writer, max, input, searched: 0, over: None, output }
+        Self { reader, writer, max, input, searched: 0, over: None, chunk: Chunk::new(), output, expected: 0 }
     }
 
     /// The next line in what was read; blank ones are passed over.
     fn take_line(&mut self) -> Option<Received> {
         loop {
             let unsearched = self.input.get(self.searched..).unwrap_or_default();
-            let Some(found) = unsearched.iter().position(|byte| *byte == b'\n') else {
+            let Some(found) = memchr(b'\n', unsearched) else {
                 self.searched = self.input.len();
                 self.pass_over();
                 return None;
@@ -119,10 +122,11 @@ where
             if let Some(received) = self.take_line() {
                 return Poll::Ready(Ok(Some(received)));
             }
-            self.input.reserve(CHUNK);
+            self.input.reserve(self.chunk.size());
             let read = match pin!(self.reader.read_buf(&mut self.input)).poll(cx) {
                 Poll::Ready(read) => read.map_err(|error| Error::peer_closed(0, false).with_source(error))?,
                 Poll::Pending => {
+                    self.chunk.over();
                     if self.input.is_empty() {
                         // An idle link holds no buffer.
                         self.input = BytesMut::new();
@@ -130,6 +134,7 @@ where
                     return Poll::Pending;
                 }
             };
+            self.chunk.came(read);
             if read == 0 {
                 // A peer that closes in order ends its last line; what is cut off is no message.
                 return Poll::Ready(Ok(None));
@@ -142,17 +147,23 @@ where
     }
 
     fn send(&mut self, message: Bytes) -> Result<()> {
+        let room = if self.output.is_empty() { self.expected } else { 0 };
+        self.output.reserve(room.max(message.len() + 1));
         let start = self.output.len();
-        self.output.extend_from_slice(&message);
+        self.output.put_slice(&message);
         // Within a string a line break is escaped, so these stand between tokens, where a blank means the same.
-        let written = self.output.get_mut(start..).unwrap_or_default();
-        written.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
-        self.output.extend_from_slice(b"\n");
+        for at in memchr2_iter(b'\n', b'\r', &message) {
+            self.output.get_mut(start + at).into_iter().for_each(|byte| *byte = b' ');
+        }
+        self.output.put_u8(b'\n');
         Ok(())
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let lost = |error| Error::peer_closed(0, false).with_source(error);
+        if !self.output.is_empty() {
+            self.expected = self.output.len().min(BATCH);
+        }
         while !self.output.is_empty() {
             let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.output)).map_err(lost)?;
             if written == 0 {

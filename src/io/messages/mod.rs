@@ -29,10 +29,12 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::error::Result;
 
 mod calls;
+pub(crate) mod chunk;
 mod connection;
 mod driver;
 mod inbound;
 mod lines;
+mod out;
 mod peer;
 mod questions;
 #[cfg(test)]
@@ -65,11 +67,18 @@ pub trait MessageWire: Send + 'static {
     /// Queues one message. It may have line breaks between its tokens; a wire that cannot carry them replaces them.
     fn send(&mut self, message: Bytes) -> Result<()>;
 
-    /// Ready when everything queued was handed to the system.
+    /// Ready when everything queued was handed to the system. Polled after [`send`](Self::send) until it is ready, once for
+    /// all messages of one turn.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
     /// Ends the link in order.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// The message that was received last is no JSON. A wire on which this means that the link is broken returns `true`,
+    /// and with the next [`poll_receive`](Self::poll_receive) the error. Otherwise [`Settings::answers_garbage`] decides.
+    fn breaks_on_garbage(&mut self) -> bool {
+        false
+    }
 }
 
 /// What came over a wire.
@@ -114,7 +123,7 @@ impl Settings {
 
 /// A connection over `wire`, whose driver is a task of its own. Dropping it ends the link once its requests are over.
 pub fn connection(wire: impl MessageWire, info: ConnectionInfo, settings: Settings) -> Arc<dyn Connection> {
-    let peer = Arc::new(peer::Peer::new(info.peer.clone(), settings));
+    let peer = peer::Peer::new(info.peer.clone(), settings);
     tokio::spawn(driver::drive(wire, peer.clone()));
     Arc::new(connection::MessageConnection::new(info, peer))
 }

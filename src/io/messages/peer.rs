@@ -2,8 +2,7 @@
 //! What the two halves of a link share: the requests that went out ([`Calls`]), those that came in ([`Questions`]), what
 //! nobody has received yet ([`Inbox`]) and what waits to be written.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -12,16 +11,18 @@ use tokio::sync::watch;
 
 use super::calls::Calls;
 use super::inbound::Inbox;
+use super::out::{Batch, Out};
 use super::questions::Questions;
 use super::{Received, Settings};
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{ControlMessage, Message, Request, Subject};
 use crate::proto::json;
-use crate::proto::jsonrpc::{Id, Packet, ids};
+use crate::proto::jsonrpc::{BadPacket, Id, Packet, ids};
 use crate::stream::{ResponseSender, ResponseStream};
 
 pub(super) struct Peer {
+    me: Weak<Self>,
     /// For people.
     pub(super) name: String,
     pub(super) settings: Settings,
@@ -49,48 +50,31 @@ pub(super) enum Phase {
     Gone(Error),
 }
 
-/// Messages that wait for the wire.
-#[derive(Default)]
-pub(super) struct Out {
-    queue: VecDeque<Bytes>,
-    bytes: usize,
-    waiting: Vec<Waker>,
-}
-
-impl Out {
-    fn push(&mut self, message: Bytes) {
-        self.bytes += message.len();
-        self.queue.push_back(message);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-}
-
 impl Peer {
-    pub(super) fn new(name: String, settings: Settings) -> Self {
-        Self {
+    pub(super) fn new(name: String, settings: Settings) -> Arc<Self> {
+        let state = State {
+            calls: Calls::default(),
+            questions: Questions::default(),
+            inbox: Inbox::default(),
+            out: Out::default(),
+            phase: Phase::Open,
+            driver: None,
+        };
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             name,
             settings,
-            state: Mutex::new(State {
-                calls: Calls::default(),
-                questions: Questions::default(),
-                inbox: Inbox::default(),
-                out: Out::default(),
-                phase: Phase::Open,
-                driver: None,
-            }),
+            state: Mutex::new(state),
             gone: watch::Sender::new(false),
-        }
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request, of which `method` and `message` are as [`Packet::Request`] has them.
-    pub(super) fn open(self: &Arc<Self>, request: Request) -> Result<ResponseStream> {
+    /// Sends a request, and names it. Whoever is to be woken by what comes for it may say so at once.
+    pub(super) fn begin(&self, request: Request, reader: Option<&Waker>) -> Result<u64> {
         if request.items.is_some() {
             return Err(Error::unsupported("JSON-RPC carries one message each way, no stream of items"));
         }
@@ -98,23 +82,36 @@ impl Peer {
             return Err(Error::deadline(0).with_retry(Retry::Safe));
         }
         self.check_size("a request", request.message.size())?;
+        let (mut message, method) = (request.message, request.subject);
+        let token = ids::requested_token(&message.body);
         let mut state = self.state();
         state.check_open()?;
-        if state.calls.len() >= self.settings.max_in_flight || state.out.bytes > self.most_waiting() {
+        if state.calls.len() >= self.settings.max_in_flight || state.out.bytes() > self.most_waiting() {
             return Err(self.overloaded());
         }
-        let mut message = request.message;
-        let token = ids::requested_token(&message.body);
-        let key = state.calls.begin(&request.subject, token.clone(), request.context.deadline);
+        let is_named = token.is_some();
+        let key = state.calls.begin(&method, token, request.context.deadline, reader);
         let id = Id::number(key);
-        if token.is_some() {
+        if is_named {
             message.body = ids::with_requested_token(&message.body, &id);
         }
-        state.write(&Packet::Request { id, method: request.subject, message });
+        state.out.request(&id, &method, &message);
         let driver = state.driver.take();
         drop(state);
         driver.into_iter().for_each(Waker::wake);
-        Ok(ResponseStream::new(self.clone(), key))
+        Ok(key)
+    }
+
+    /// Sends a request.
+    pub(super) fn open(&self, request: Request) -> Result<ResponseStream> {
+        let me = self.me()?;
+        let key = self.begin(request, None)?;
+        Ok(ResponseStream::new(me, key))
+    }
+
+    /// As whoever holds a stream of this link has it.
+    fn me(&self) -> Result<Arc<Self>> {
+        self.me.upgrade().ok_or_else(|| Error::closed("the connection is closed"))
     }
 
     /// Sends a notification once there is room.
@@ -123,7 +120,7 @@ impl Peer {
         let mut state = self.state();
         state.check_open()?;
         std::task::ready!(self.poll_room(&mut state, cx));
-        state.write(&Packet::Notification { method: subject.clone(), message: message.clone() });
+        state.out.notification(subject, message);
         let driver = state.driver.take();
         drop(state);
         driver.into_iter().for_each(Waker::wake);
@@ -131,10 +128,10 @@ impl Peer {
     }
 
     pub(super) fn poll_room(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<()> {
-        if state.out.bytes <= self.most_waiting() {
+        if state.out.bytes() <= self.most_waiting() {
             return Poll::Ready(());
         }
-        state.out.waiting.push(cx.waker().clone());
+        state.out.wait(cx.waker());
         Poll::Pending
     }
 
@@ -155,27 +152,31 @@ impl Peer {
         Ok(())
     }
 
-    /// Runs `change` and wakes the driver if it has something to write.
+    /// Runs `change` and wakes the driver if it has something to do.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let outcome = change(&mut state);
-        let driver = (!state.out.is_empty()).then(|| state.driver.take()).flatten();
+        let driver = state.driver_to_wake();
         drop(state);
         driver.into_iter().for_each(Waker::wake);
         outcome
     }
 
-    /// Takes what came over the wire.
-    pub(super) fn handle(self: &Arc<Self>, received: Received) {
+    /// Takes what came over the wire. The error is a message that is none, which nobody was told of.
+    pub(super) fn handle(self: &Arc<Self>, received: Received) -> Result<(), BadPacket> {
         match received {
-            Received::Message(text) => match Packet::parse(&text) {
-                Ok(packet) => self.take(packet),
-                Err(bad) if self.settings.answers_garbage => self.with(|state| state.write(&bad.response())),
-                Err(bad) => {
-                    tracing::warn!(target: "biplane::messages", peer = self.name, "passed over what is no message: {}", bad.message);
-                }
-            },
+            Received::Message(text) => self.take(Packet::parse(&text)?),
             Received::TooLarge { got, head, tail } => self.too_large(got, &head, &tail),
+        }
+        Ok(())
+    }
+
+    /// Tells whoever sent what is no message, or the log.
+    pub(super) fn complain(&self, bad: &BadPacket) {
+        if self.settings.answers_garbage {
+            self.with(|state| state.write(&bad.response()));
+        } else {
+            tracing::warn!(target: "biplane::messages", peer = self.name, "passed over what is no message: {}", bad.message);
         }
     }
 
@@ -189,21 +190,21 @@ impl Peer {
                 waker.into_iter().for_each(Waker::wake);
             }
             Packet::Notification { method, message } => self.notified(method, message),
-            Packet::Request { id, method, message } => {
-                let key = self.with(|state| {
-                    if state.questions.len() >= self.settings.max_in_flight || !state.inbox.has_room() {
-                        let error = PeerError::from(Error::overloaded("too many requests wait for an answer"));
-                        state.write(&Packet::Response { id, outcome: Err(error) });
-                        return None;
-                    }
-                    Some(state.questions.begin(id, &method))
-                });
-                let Some(key) = key else { return };
-                let request = Request::new(method, message);
-                let sender = ResponseSender::new(Arc::new(super::questions::Asked(self.clone())), key);
-                self.receive_later(Inbound::Request(request, sender));
-            }
+            Packet::Request { id, method, message } => self.asked(id, method, message),
         }
+    }
+
+    fn asked(self: &Arc<Self>, id: Id, method: Subject, message: Message) {
+        let mut state = self.state();
+        if state.questions.len() >= self.settings.max_in_flight || !state.inbox.has_room() {
+            drop(state);
+            let error = PeerError::from(Error::overloaded("too many requests wait for an answer"));
+            return self.with(|state| state.write(&Packet::Response { id, outcome: Err(error) }));
+        }
+        let key = state.questions.begin(id, &method);
+        let request = Request::new(method, message);
+        let sender = ResponseSender::new(self.clone(), key);
+        Self::put(state, Inbound::Request(request, sender));
     }
 
     fn notified(self: &Arc<Self>, method: Subject, mut message: Message) {
@@ -249,7 +250,10 @@ impl Peer {
     }
 
     pub(super) fn receive_later(&self, inbound: Inbound) {
-        let mut state = self.state();
+        Self::put(self.state(), inbound);
+    }
+
+    fn put(mut state: MutexGuard<'_, State>, inbound: Inbound) {
         let closed = !matches!(state.phase, Phase::Open | Phase::Closing);
         let (turned_down, waker) = match closed {
             true => (Some(inbound), None),
@@ -285,11 +289,10 @@ impl Peer {
         }
         let mut wakers = state.calls.fail_all(&error);
         wakers.extend(state.questions.kill_all());
-        wakers.append(&mut state.out.waiting);
+        wakers.append(&mut state.out.clear());
         let (unreceived, receiver) = state.inbox.close();
         wakers.extend(receiver);
         wakers.extend(state.driver.take());
-        state.out = Out::default();
         state.phase = Phase::Gone(error);
         drop(state);
         drop(unreceived);
@@ -324,18 +327,24 @@ impl Peer {
         }
     }
 
-    /// The next message for the wire.
-    pub(super) fn next_out(&self) -> Option<Bytes> {
+    /// What waits for the wire, in the place of an empty `batch`; `false` if nothing does. The wire has taken `taken` bytes
+    /// since this was asked last.
+    pub(super) fn next_out(&self, batch: &mut Batch, taken: usize) -> bool {
         let mut state = self.state();
-        let message = state.out.queue.pop_front()?;
-        state.out.bytes -= message.len();
-        let waiting = match state.out.bytes <= self.most_waiting() / 2 {
-            true => std::mem::take(&mut state.out.waiting),
-            false => Vec::new(),
-        };
+        let waiting = state.out.taken(taken, self.most_waiting());
+        let has_more = state.out.has_more();
+        if has_more {
+            state.out.swap(batch);
+        }
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
-        Some(message)
+        has_more
+    }
+
+    /// Whether there is something to write, and more than one request under way, whose next words may follow at once.
+    pub(super) fn may_say_more(&self) -> bool {
+        let state = self.state();
+        state.out.has_more() && state.calls.len() + state.questions.len() > 1
     }
 
     /// Whether the link ends without waiting for what is under way.
@@ -355,20 +364,32 @@ impl Peer {
 
     /// Ends the calls whose deadline has passed; the next one to look at.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
-        let (wakers, next) = self.with(|state| {
-            let late = state.calls.late(now);
-            let wakers: Vec<Waker> = late.into_iter().filter_map(|key| state.give_up(key)).collect();
-            (wakers, state.calls.next_deadline())
-        });
+        // Called by the driver, which has not to be woken for what there is to write.
+        let mut state = self.state();
+        let late = state.calls.late(now);
+        let wakers: Vec<Waker> = late.into_iter().filter_map(|key| state.give_up(key)).collect();
+        let next = state.calls.next_deadline();
+        drop(state);
         wakers.into_iter().for_each(Waker::wake);
         next
     }
 }
 
 impl State {
+    /// Whom to wake outside the lock: the driver, if it has something to do.
+    pub(super) fn driver_to_wake(&mut self) -> Option<Waker> {
+        let has_to_look = self.out.has_more() || !matches!(self.phase, Phase::Open);
+        if has_to_look { self.driver.take() } else { None }
+    }
+
     pub(super) fn write(&mut self, packet: &Packet) {
-        if !matches!(self.phase, Phase::Gone(_)) {
-            self.out.push(packet.to_bytes());
+        if matches!(self.phase, Phase::Gone(_)) {
+            return;
+        }
+        match packet {
+            Packet::Request { id, method, message } => self.out.request(id, method, message),
+            Packet::Notification { method, message } => self.out.notification(method, message),
+            Packet::Response { id, outcome } => self.out.response(id, outcome.as_ref()),
         }
     }
 

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests that came in, and the senders of their answers.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-use super::peer::{Peer, Phase};
+use super::peer::{Peer, Phase, State};
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
-use crate::message::{ControlMessage, Message, Subject};
-use crate::proto::jsonrpc::{Id, Packet, ids};
+use crate::message::{ControlMessage, Message, Request, Subject};
+use crate::proto::jsonrpc::{Id, ids};
 use crate::stream::{Event, ResponseSender, ResponseStream, Sink, Unended};
 
 #[derive(Default)]
@@ -75,25 +74,20 @@ impl Questions {
     }
 }
 
-/// The sending side of the questions of one link.
-pub(super) struct Asked(pub(super) Arc<Peer>);
-
-impl Asked {
-    fn answer(&self, key: u64, outcome: Result<Message, PeerError>) {
-        self.0.with(|state| {
-            let Some(question) = state.questions.get(key) else { return };
-            if question.is_answered || question.is_killed {
-                return;
-            }
-            question.is_answered = true;
-            let id = question.id.clone();
-            state.write(&Packet::Response { id, outcome });
-        });
+impl State {
+    /// Answers a question that was not answered and whose asker still waits.
+    fn answer(&mut self, key: u64, outcome: impl FnOnce(&Question) -> Result<Message, PeerError>) {
+        let Some(question) = self.questions.get(key).filter(|one| !one.is_answered && !one.is_killed) else { return };
+        question.is_answered = true;
+        let outcome = outcome(question);
+        self.out.response(&question.id, outcome.as_ref());
     }
+}
 
-    /// Passes the question on, and its answer back.
-    fn ask(&self, request: crate::message::Request, reply: ResponseSender) {
-        match self.0.open(request) {
+impl Peer {
+    /// Passes a question on, and its answer back.
+    fn ask(&self, request: Request, reply: ResponseSender) {
+        match self.open(request) {
             Ok(stream) => drop(tokio::spawn(relay(stream, reply))),
             Err(error) => reply.refuse(&error),
         }
@@ -119,38 +113,47 @@ fn unwanted() -> Error {
     Error::cancelled("the peer wants no answer any more")
 }
 
-impl Sink for Asked {
+impl Sink for Peer {
     fn poll_ready(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut state = self.0.state();
+        let mut state = self.state();
         if matches!(state.phase, Phase::Gone(_)) || state.questions.get(key).is_none_or(|one| one.is_killed) {
             return Poll::Ready(Err(unwanted()));
         }
-        self.0.poll_room(&mut state, cx).map(Ok)
+        self.poll_room(&mut state, cx).map(Ok)
     }
 
     fn push(&self, key: u64, event: Event) -> Result<()> {
         match event {
             Event::Item(mut item) => {
-                self.0.check_size("a result", item.size())?;
-                let listener = match self.0.state().questions.get(key).filter(|one| !one.is_answered) {
-                    Some(question) => question.is_listening.then(|| question.id.clone()),
-                    None => return Err(Error::protocol("a request over JSON-RPC has one result")),
-                };
-                if let Some(id) = listener {
-                    item.body = ids::with_subscription(&item.body, &id);
-                }
-                self.answer(key, Ok(item));
+                self.check_size("a result", item.size())?;
+                self.with(|state| {
+                    if state.questions.get(key).is_none_or(|one| one.is_answered) {
+                        return Err(Error::protocol("a request over JSON-RPC has one result"));
+                    }
+                    state.answer(key, |question| {
+                        if question.is_listening {
+                            item.body = ids::with_subscription(&item.body, &question.id);
+                        }
+                        Ok(item)
+                    });
+                    Ok(())
+                })
             }
-            Event::Inbound(Inbound::Notification(method, mut message)) => self.0.with(|state| {
-                let Some(question) = state.questions.get(key).filter(|one| !one.is_killed) else { return };
-                if question.is_listening {
-                    message.body = ids::with_subscription(&message.body, &question.id);
-                }
-                state.write(&Packet::Notification { method, message });
-            }),
-            Event::Inbound(Inbound::Request(request, reply)) => self.ask(request, reply),
+            Event::Inbound(Inbound::Notification(method, mut message)) => {
+                self.with(|state| {
+                    let Some(question) = state.questions.get(key).filter(|one| !one.is_killed) else { return };
+                    if question.is_listening {
+                        message.body = ids::with_subscription(&message.body, &question.id);
+                    }
+                    state.out.notification(&method, &message);
+                });
+                Ok(())
+            }
+            Event::Inbound(Inbound::Request(request, reply)) => {
+                self.ask(request, reply);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn control(&self, _key: u64, _message: ControlMessage) -> Result<()> {
@@ -159,13 +162,11 @@ impl Sink for Asked {
     }
 
     fn end(&self, key: u64, outcome: Result<(), PeerError>) {
-        let error =
-            outcome.err().unwrap_or_else(|| PeerError::from(Error::unexpected("the handler ended without a result")));
-        self.answer(key, Err(error));
+        self.with(|state| state.answer(key, |_| Err(without_result(outcome))));
     }
 
     fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
-        let mut state = self.0.state();
+        let mut state = self.state();
         match state.questions.get(key) {
             Some(question) if !question.is_killed => {
                 question.stop_waiter = Some(cx.waker().clone());
@@ -176,7 +177,7 @@ impl Sink for Asked {
     }
 
     fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.state();
+        let mut state = self.state();
         match state.questions.get(key) {
             Some(question) if !question.is_killed => {
                 question.kill_waiter = Some(cx.waker().clone());
@@ -187,25 +188,23 @@ impl Sink for Asked {
     }
 
     fn retain(&self, key: u64) {
-        if let Some(question) = self.0.state().questions.get(key) {
+        if let Some(question) = self.state().questions.get(key) {
             question.holders += 1;
         }
     }
 
     fn release(&self, key: u64, unended: Unended) {
-        let mut state = self.0.state();
-        let Some(question) = state.questions.get(key) else { return };
-        question.holders -= 1;
-        if question.holders > 0 {
-            return;
-        }
-        drop(state);
-        self.end(key, unended.outcome());
-        let mut state = self.0.state();
-        if state.questions.get(key).is_some() {
-            state.questions.slots.remove((key >> 32) as usize);
-        }
-        drop(state);
-        self.0.poke_if_closing();
+        self.with(|state| {
+            let Some(question) = state.questions.get(key) else { return };
+            question.holders -= 1;
+            if question.holders == 0 {
+                state.answer(key, |_| Err(without_result(unended.outcome())));
+                state.questions.slots.remove((key >> 32) as usize);
+            }
+        });
     }
+}
+
+fn without_result(outcome: Result<(), PeerError>) -> PeerError {
+    outcome.err().unwrap_or_else(|| PeerError::from(Error::unexpected("the handler ended without a result")))
 }

@@ -64,7 +64,7 @@ impl AskedList {
 
     /// Whoever asked the request that the client calls `id`.
     pub(super) fn answered(&mut self, id: &Id) -> Option<ResponseSender> {
-        let at = self.place(id.raw())?;
+        let at = self.place(&id.raw())?;
         Some(self.waiting.swap_remove(at).answer)
     }
 

@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 mod edit;
 mod scan;
+mod scanner;
 
 pub use edit::{remove, set};
-pub use scan::{Malformed, Members, check, members};
+pub use scan::{Malformed, Member, Members, check, check_members, members};
 
 /// The raw value at `path`, without a copy; `None` if a key of the path is missing or what bears it is no object.
 pub fn get(text: &Bytes, path: &[&str]) -> Option<Bytes> {
@@ -37,6 +38,16 @@ pub fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
 pub fn quote(text: &str) -> Bytes {
     // A string always serialises.
     serde_json::to_vec(text).unwrap_or_default().into()
+}
+
+/// Appends what [`quote`] makes.
+pub fn write_quoted(text: &str, out: &mut BytesMut) {
+    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)) {
+        return out.extend_from_slice(&quote(text));
+    }
+    out.extend_from_slice(b"\"");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\"");
 }
 
 #[cfg(test)]

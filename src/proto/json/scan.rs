@@ -4,19 +4,14 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Objects and arrays within each other; `reliability` calls for a bound, and this is a recursion.
-const MAX_DEPTH: usize = 64;
-/// Members of one object.
-const MAX_MEMBERS: usize = 10_000;
-/// Characters of a number.
-const MAX_NUMBER: usize = 64;
+use super::scanner::{Scanner, blank};
 
 /// Why a text is no JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The byte at which it ceases to be JSON.
     pub at: usize,
-    what: &'static str,
+    pub(super) what: &'static str,
 }
 
 impl fmt::Display for Malformed {
@@ -29,30 +24,40 @@ impl std::error::Error for Malformed {}
 
 /// Whether `text` is one JSON value in UTF-8, at most 64 levels deep.
 pub fn check(text: &[u8]) -> Result<(), Malformed> {
-    if let Err(error) = std::str::from_utf8(text) {
+    check_members(text, |_| {})
+}
+
+/// [`check`], which on its one way through the text also tells where the members of its outermost object stand, in order.
+/// Where there is a fault, what it told before means nothing.
+pub fn check_members(text: &[u8], each: impl FnMut(Member)) -> Result<(), Malformed> {
+    let mut scanner = Scanner::default();
+    if scanner.whole(text, each).is_none() {
+        return Err(scanner.malformed(text));
+    }
+    // Outside of strings, JSON is ASCII.
+    if !scanner.saw_ascii()
+        && let Err(error) = std::str::from_utf8(text)
+    {
         return Err(Malformed { at: error.valid_up_to(), what: "a byte that is not UTF-8" });
     }
-    let mut scanner = Scanner { text, at: 0 };
-    scanner.blank();
-    scanner.value(0)?;
-    scanner.blank();
-    if scanner.at == text.len() { Ok(()) } else { Err(scanner.error("more than one value")) }
+    Ok(())
 }
 
 /// The members of an object, in order. Ends at the first fault, which [`check`] would have named; anything but an object
 /// has none.
 pub fn members(text: &[u8]) -> Members<'_> {
-    let mut scanner = Scanner { text, at: 0 };
-    scanner.blank();
-    let is_open = scanner.take(b'{');
-    Members { scanner, is_open, is_first: true }
+    match blank(text) {
+        [b'{', rest @ ..] => Members { text, rest: Some(rest), is_first: true },
+        _ => Members { text, rest: None, is_first: true },
+    }
 }
 
 /// See [`members`].
 #[derive(Clone, Debug)]
 pub struct Members<'a> {
-    scanner: Scanner<'a>,
-    is_open: bool,
+    text: &'a [u8],
+    /// Behind the last member; `None` if it is no object.
+    rest: Option<&'a [u8]>,
     is_first: bool,
 }
 
@@ -68,36 +73,21 @@ pub struct Member {
 impl Members<'_> {
     /// Where the next member stands.
     pub fn next_place(&mut self) -> Option<Member> {
-        let place = if self.is_open { self.advance() } else { None };
-        self.is_open = place.is_some();
-        place
-    }
-
-    fn advance(&mut self) -> Option<Member> {
-        let scanner = &mut self.scanner;
-        scanner.blank();
-        if !self.is_first && !scanner.take(b',') {
-            return None;
-        }
-        scanner.blank();
-        let key = scanner.at;
-        scanner.string().ok()?;
-        let key = key..scanner.at;
-        scanner.blank();
-        if !scanner.take(b':') {
-            return None;
-        }
-        scanner.blank();
-        let value = scanner.at;
-        scanner.value(1).ok()?;
-        self.is_first = false;
-        Some(Member { key, value: value..scanner.at })
+        let rest = blank(self.rest?);
+        let key = match rest {
+            _ if self.is_first => rest,
+            [b',', rest @ ..] => blank(rest),
+            _ => return None,
+        };
+        let (member, rest) = Scanner::default().member(self.text.len(), key, 0)?;
+        (self.rest, self.is_first) = (Some(rest), false);
+        Some(member)
     }
 
     /// After the last member: the place of the closing brace.
-    pub(super) fn closing(&mut self) -> Option<usize> {
-        self.scanner.blank();
-        (self.scanner.peek() == Some(b'}')).then_some(self.scanner.at)
+    pub(super) fn closing(&self) -> Option<usize> {
+        let rest = blank(self.rest?);
+        (rest.first() == Some(&b'}')).then_some(self.text.len() - rest.len())
     }
 }
 
@@ -106,7 +96,7 @@ impl<'a> Iterator for Members<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let text = self.scanner.text;
+        let text = self.text;
         let place = self.next_place()?;
         Some((text.get(place.key.start + 1..place.key.end - 1)?, text.get(place.value)?))
     }
@@ -132,159 +122,6 @@ pub(super) fn last_member(text: &[u8], name: &str) -> Option<Member> {
     found
 }
 
-#[derive(Clone, Debug)]
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let is_there = self.peek() == Some(byte);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    fn blank(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn error(&self, what: &'static str) -> Malformed {
-        Malformed { at: self.at, what }
-    }
-
-    fn value(&mut self, depth: usize) -> Result<(), Malformed> {
-        match self.peek() {
-            Some(b'"') => self.string(),
-            Some(b'{') if depth < MAX_DEPTH => self.object(depth),
-            Some(b'[') if depth < MAX_DEPTH => self.array(depth),
-            Some(b'{' | b'[') => Err(self.error("more than 64 levels")),
-            Some(b't') => self.word(b"true"),
-            Some(b'f') => self.word(b"false"),
-            Some(b'n') => self.word(b"null"),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(_) => Err(self.error("no value begins so")),
-            None => Err(self.error("the text ends before the value")),
-        }
-    }
-
-    fn object(&mut self, depth: usize) -> Result<(), Malformed> {
-        self.at += 1;
-        self.blank();
-        if self.take(b'}') {
-            return Ok(());
-        }
-        for _ in 0..MAX_MEMBERS {
-            self.blank();
-            self.string()?;
-            self.blank();
-            if !self.take(b':') {
-                return Err(self.error("no colon after a key"));
-            }
-            self.blank();
-            self.value(depth + 1)?;
-            self.blank();
-            if self.take(b'}') {
-                return Ok(());
-            }
-            if !self.take(b',') {
-                return Err(self.error("neither a comma nor the object's end"));
-            }
-        }
-        Err(self.error("an object of more than 10,000 members"))
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), Malformed> {
-        self.at += 1;
-        self.blank();
-        if self.take(b']') {
-            return Ok(());
-        }
-        loop {
-            self.blank();
-            self.value(depth + 1)?;
-            self.blank();
-            if self.take(b']') {
-                return Ok(());
-            }
-            if !self.take(b',') {
-                return Err(self.error("neither a comma nor the array's end"));
-            }
-        }
-    }
-
-    fn string(&mut self) -> Result<(), Malformed> {
-        if !self.take(b'"') {
-            return Err(self.error("no string begins so"));
-        }
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.escape()?,
-                Some(0..=0x1F) => return Err(self.error("a control character in a string")),
-                Some(_) => self.at += 1,
-                None => return Err(self.error("the text ends within a string")),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), Malformed> {
-        let hex = |byte: &u8| byte.is_ascii_hexdigit();
-        match self.text.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-            Some(b'u') if self.text.get(self.at + 2..self.at + 6).is_some_and(|four| four.iter().all(hex)) => {
-                self.at += 6;
-            }
-            _ => return Err(self.error("an unknown escape")),
-        }
-        Ok(())
-    }
-
-    fn word(&mut self, word: &'static [u8]) -> Result<(), Malformed> {
-        if !self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
-            return Err(self.error("no value begins so"));
-        }
-        self.at += word.len();
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        self.take(b'-');
-        if !self.take(b'0') {
-            self.digits()?;
-        }
-        if self.take(b'.') {
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if !self.take(b'-') {
-                self.take(b'+');
-            }
-            self.digits()?;
-        }
-        if self.at - start > MAX_NUMBER { Err(self.error("a number of more than 64 characters")) } else { Ok(()) }
-    }
-
-    fn digits(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        if self.at == start { Err(self.error("a digit is missing")) } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -305,6 +142,20 @@ mod tests {
         #[test]
         fn judges_as_serde_json_does(text in r#"[\[\]{}:, "\\a0-2.eE+\-tfnulrs/]{0,24}"#) {
             prop_assert_eq!(check(text.as_bytes()).is_ok(), serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
+        }
+
+        /// Strings of every length, with what is special at every place in them.
+        #[test]
+        fn judges_strings_as_serde_json_does(
+            front in "[a-zäé€\u{1F600}]{0,80}", special in r#"["\\a\x00\x1F\x20\x7Fntu0é]{0,6}"#, back in "[a-z]{0,80}",
+        ) {
+            let text = format!("[\"{front}{special}{back}\"]");
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(check(text.as_bytes()).is_ok(), theirs, "{}", text);
+            // Cut within a character it is no text any more.
+            let broken: Vec<u8> = text.bytes().enumerate().filter(|(at, byte)| *at != 2 || *byte < 0x80).map(|(_, byte)| byte).collect();
+            let theirs = serde_json::from_slice::<serde::de::IgnoredAny>(&broken).is_ok() && std::str::from_utf8(&broken).is_ok();
+            prop_assert_eq!(check(&broken).is_ok(), theirs, "{:?}", broken);
         }
 
         #[test]

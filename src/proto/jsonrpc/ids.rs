@@ -3,6 +3,7 @@
 //! message from one link to another puts its own in their place.
 
 use bytes::Bytes;
+use memchr::memchr2;
 
 use super::{Id, json};
 
@@ -22,12 +23,14 @@ const REQUESTED_TOKEN: [&str; 2] = ["_meta", "progressToken"];
 
 /// The token with which a request asks to be told of its progress.
 pub fn requested_token(params: &Bytes) -> Option<Bytes> {
+    // Asked of every request that goes out. Without an underscore in it, and without an escape, none has a `_meta`.
+    memchr2(b'_', b'\\', params)?;
     json::get(params, &REQUESTED_TOKEN)
 }
 
 /// The same request with another token.
 pub fn with_requested_token(params: &Bytes, token: &Id) -> Bytes {
-    json::set(params, &REQUESTED_TOKEN, token.raw())
+    json::set(params, &REQUESTED_TOKEN, &token.raw())
 }
 
 /// The token of a [`PROGRESS`].
@@ -47,7 +50,7 @@ pub fn subscription(params: &Bytes) -> Option<Bytes> {
 
 /// The same notification on account of another [`LISTEN`].
 pub fn with_subscription(params: &Bytes, id: &Id) -> Bytes {
-    json::set(params, &SUBSCRIPTION, id.raw())
+    json::set(params, &SUBSCRIPTION, &id.raw())
 }
 
 /// The request that a [`CANCELLED`] gives up.

@@ -74,7 +74,7 @@ impl Asked {
             tokio::spawn(pass_on(self.shared.clone(), id, answer));
             return None;
         }
-        let key = id.raw().clone();
+        let key = id.raw();
         // Under the lock, so that a question which is answered at once finds itself listed.
         let answering = tokio::spawn(pass_on(self.shared.clone(), id, answer));
         open.insert(key.clone(), answering.abort_handle());
@@ -102,7 +102,7 @@ async fn pass_on(shared: Weak<Shared>, id: Id, mut answer: ResponseStream) {
         None => Err(PeerError::from(Error::unexpected("whoever was asked said nothing"))),
     };
     let Some(shared): Option<Arc<Shared>> = shared.upgrade() else { return };
-    shared.questions.open().remove(id.raw());
+    shared.questions.open().remove(&id.raw());
     if let Err(error) = shared.reply(id, outcome).await {
         tracing::debug!(target: "biplane::rpc", "an answer did not reach the server: {error}");
     }

@@ -94,7 +94,7 @@ impl Handler for Script {
             Verb::Message => match Packet::parse(&request.message.body).unwrap() {
                 Packet::Notification { method, .. } => drop(self.journal.send(format!("{method} of {of}"))),
                 Packet::Response { id, outcome } => {
-                    let waiting = self.answers.lock().unwrap().remove(id.raw());
+                    let waiting = self.answers.lock().unwrap().remove(&id.raw());
                     waiting.unwrap().send(outcome).unwrap();
                 }
                 Packet::Request { id, method, message } => {

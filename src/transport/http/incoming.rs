@@ -124,7 +124,7 @@ impl Reading {
             self.more.extend_from_slice(&chunk);
         }
         // A body that told its length ends with it; asking once more would cost its link another turn.
-        Ok(!self.body.is_end_stream())
+        Ok(!self.body.is_over())
     }
 
     /// Bytes that came.

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The way through JSON text: strict, without looking back, in bounded depth.
+//!
+//! Every message that comes over a link goes through here. So what is left of the text is handed from step to step in
+//! registers, what went wrong is noted apart from it, and strings are passed over a word at a time.
+
+use super::scan::{Malformed, Member};
+
+/// Objects and arrays within each other; `reliability` calls for a bound, and this is a recursion.
+const MAX_DEPTH: usize = 64;
+/// Members of one object.
+const MAX_MEMBERS: usize = 10_000;
+/// Characters of a number.
+const MAX_NUMBER: usize = 64;
+
+/// What was seen on the way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scanner {
+    /// The bytes of all strings so far, and some beside them, in one: a top bit in it means that not all are ASCII.
+    seen: u64,
+    /// What is wrong, and how many bytes are left there.
+    fault: Option<(Fault, usize)>,
+}
+
+/// What is left of the text behind a step; `None` if there is a fault.
+type Rest<'a> = Option<&'a [u8]>;
+
+/// What is wrong where the scanner stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Begins,
+    Ends,
+    Deep,
+    Colon,
+    ObjectComma,
+    ArrayComma,
+    Members,
+    Key,
+    Control,
+    EndsInString,
+    Escape,
+    Digit,
+    Number,
+    More,
+}
+
+impl Fault {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Begins => "no value begins so",
+            Self::Ends => "the text ends before the value",
+            Self::Deep => "more than 64 levels",
+            Self::Colon => "no colon after a key",
+            Self::ObjectComma => "neither a comma nor the object's end",
+            Self::ArrayComma => "neither a comma nor the array's end",
+            Self::Members => "an object of more than 10,000 members",
+            Self::Key => "no string begins so",
+            Self::Control => "a control character in a string",
+            Self::EndsInString => "the text ends within a string",
+            Self::Escape => "an unknown escape",
+            Self::Digit => "a digit is missing",
+            Self::Number => "a number of more than 64 characters",
+            Self::More => "more than one value",
+        }
+    }
+}
+
+impl Scanner {
+    /// Why `text` is malformed, once a step said that it is.
+    pub(super) fn malformed(&self, text: &[u8]) -> Malformed {
+        let (fault, left) = self.fault.unwrap_or((Fault::More, 0));
+        Malformed { at: text.len().saturating_sub(left), what: fault.text() }
+    }
+
+    #[cold]
+    fn fail<'a>(&mut self, fault: Fault, rest: &[u8]) -> Rest<'a> {
+        self.fault = Some((fault, rest.len()));
+        None
+    }
+
+    /// Whether all strings were ASCII for sure.
+    pub(super) fn saw_ascii(&self) -> bool {
+        self.seen & HIGH == 0
+    }
+
+    /// One value and nothing behind it.
+    pub(super) fn whole<'a>(&mut self, text: &'a [u8], each: impl FnMut(Member)) -> Rest<'a> {
+        let start = blank(text);
+        let rest = match start {
+            [b'{', ..] => self.object(text.len(), start, 0, each)?,
+            _ => self.value(start, 0)?,
+        };
+        match blank(rest) {
+            [] => Some(&[]),
+            rest => self.fail(Fault::More, rest),
+        }
+    }
+
+    fn value<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
+        match text {
+            [b'"', ..] => self.string(text),
+            [b'{', ..] if depth < MAX_DEPTH => self.object(0, text, depth, |_| {}),
+            [b'[', ..] if depth < MAX_DEPTH => self.array(text, depth),
+            [b'{' | b'[', ..] => self.fail(Fault::Deep, text),
+            [b't', rest @ ..] => self.word(text, rest.strip_prefix(b"rue")),
+            [b'f', rest @ ..] => self.word(text, rest.strip_prefix(b"alse")),
+            [b'n', rest @ ..] => self.word(text, rest.strip_prefix(b"ull")),
+            [b'-' | b'0'..=b'9', ..] => self.number(text),
+            [_, ..] => self.fail(Fault::Begins, text),
+            [] => self.fail(Fault::Ends, text),
+        }
+    }
+
+    /// Of a text of `length` bytes, in which places are counted.
+    #[inline(always)]
+    fn object<'a>(&mut self, length: usize, text: &'a [u8], depth: usize, mut each: impl FnMut(Member)) -> Rest<'a> {
+        let mut rest = blank(text.get(1..).unwrap_or_default());
+        if let [b'}', rest @ ..] = rest {
+            return Some(rest);
+        }
+        for _ in 0..MAX_MEMBERS {
+            let (member, behind) = self.member(length, rest, depth)?;
+            each(member);
+            rest = match blank(behind) {
+                [b',', rest @ ..] => blank(rest),
+                [b'}', rest @ ..] => return Some(rest),
+                rest => return self.fail(Fault::ObjectComma, rest),
+            };
+        }
+        self.fail(Fault::Members, rest)
+    }
+
+    /// A member of an object that is `depth` levels deep, in a text of `length` bytes.
+    #[inline(always)]
+    pub(super) fn member<'a>(&mut self, length: usize, text: &'a [u8], depth: usize) -> Option<(Member, &'a [u8])> {
+        let at = |rest: &[u8]| length.wrapping_sub(rest.len());
+        let behind = self.string(text)?;
+        let value = match blank(behind) {
+            [b':', rest @ ..] => blank(rest),
+            rest => {
+                self.fail(Fault::Colon, rest);
+                return None;
+            }
+        };
+        let rest = self.value(value, depth + 1)?;
+        Some((Member { key: at(text)..at(behind), value: at(value)..at(rest) }, rest))
+    }
+
+    fn array<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
+        let mut rest = blank(text.get(1..).unwrap_or_default());
+        if let [b']', rest @ ..] = rest {
+            return Some(rest);
+        }
+        loop {
+            rest = match blank(self.value(rest, depth + 1)?) {
+                [b',', rest @ ..] => blank(rest),
+                [b']', rest @ ..] => return Some(rest),
+                rest => return self.fail(Fault::ArrayComma, rest),
+            };
+        }
+    }
+
+    /// Most strings are short: a key, a name. They end within one word.
+    #[inline(always)]
+    fn string<'a>(&mut self, text: &'a [u8]) -> Rest<'a> {
+        let [b'"', rest @ ..] = text else { return self.fail(Fault::Key, text) };
+        if let Some((word, behind)) = rest.split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*word);
+            self.seen |= word;
+            let special = special_bytes(word);
+            if special == 0 {
+                return self.rest_of_string(behind);
+            }
+            if let Some([b'"', behind @ ..]) = rest.get((special.trailing_zeros() / 8) as usize..) {
+                return Some(behind);
+            }
+        }
+        self.rest_of_string(rest)
+    }
+
+    #[inline(never)]
+    fn rest_of_string<'a>(&mut self, mut rest: &'a [u8]) -> Rest<'a> {
+        loop {
+            rest = match self.plain(rest) {
+                [b'"', rest @ ..] => return Some(rest),
+                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => rest,
+                [b'\\', b'u', a, b, c, d, rest @ ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => {
+                    rest
+                }
+                rest @ [b'\\', ..] => return self.fail(Fault::Escape, rest),
+                rest @ [_, ..] => return self.fail(Fault::Control, rest),
+                [] => return self.fail(Fault::EndsInString, &[]),
+            };
+        }
+    }
+
+    /// Goes on to what does not stand for itself in a string: most of a message is passed over here. Eight bytes at once,
+    /// and thirty-two where a string is long.
+    #[inline(always)]
+    fn plain<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+        while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*word);
+            self.seen |= word;
+            let special = special_bytes(word);
+            if special != 0 {
+                return rest.get((special.trailing_zeros() / 8) as usize..).unwrap_or_default();
+            }
+            rest = behind;
+            while let Some((block, behind)) = rest.split_first_chunk::<32>()
+                && let Some(high) = plain_block(block)
+            {
+                self.seen |= u64::from(high);
+                rest = behind;
+            }
+        }
+        while let [first, behind @ ..] = rest
+            && !matches!(first, b'"' | b'\\' | 0..=0x1F)
+        {
+            self.seen |= u64::from(*first);
+            rest = behind;
+        }
+        rest
+    }
+
+    fn word<'a>(&mut self, text: &[u8], rest: Rest<'a>) -> Rest<'a> {
+        if rest.is_some() { rest } else { self.fail(Fault::Begins, text) }
+    }
+
+    fn number<'a>(&mut self, text: &'a [u8]) -> Rest<'a> {
+        let mut rest = text.strip_prefix(b"-").unwrap_or(text);
+        rest = match rest {
+            [b'0', rest @ ..] => rest,
+            _ => self.digits(rest)?,
+        };
+        if let [b'.', fraction @ ..] = rest {
+            rest = self.digits(fraction)?;
+        }
+        if let [b'e' | b'E', exponent @ ..] = rest {
+            rest = self.digits(match exponent {
+                [b'+' | b'-', digits @ ..] => digits,
+                digits => digits,
+            })?;
+        }
+        if text.len() - rest.len() > MAX_NUMBER { self.fail(Fault::Number, rest) } else { Some(rest) }
+    }
+
+    #[inline(always)]
+    fn digits<'a>(&mut self, text: &'a [u8]) -> Rest<'a> {
+        let [b'0'..=b'9', rest @ ..] = text else { return self.fail(Fault::Digit, text) };
+        let mut rest = rest;
+        while let [b'0'..=b'9', behind @ ..] = rest {
+            rest = behind;
+        }
+        Some(rest)
+    }
+}
+
+/// Passes over blanks. Those who write for machines write none.
+#[inline(always)]
+pub(super) fn blank(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && *first <= b' '
+        && matches!(first, b' ' | b'\t' | b'\n' | b'\r')
+    {
+        text = rest;
+    }
+    text
+}
+
+/// The top bit of each byte.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Has the top bit of each byte that is a quote, a backslash or a control character. Borrows may set it in bytes above
+/// such a one, never below.
+#[inline(always)]
+fn special_bytes(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
+    let is_zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes;
+    (is_zero(quote) | is_zero(backslash) | (word.wrapping_sub(EACH * 0x20) & !word)) & HIGH
+}
+
+/// All bits that are set in it; `None` if something in it does not stand for itself.
+#[inline(always)]
+fn plain_block(block: &[u8; 32]) -> Option<u8> {
+    // No branch and no early end, so that the compiler makes vectors of it.
+    let (mut special, mut high) = (0, 0);
+    for byte in block {
+        special |= u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
+        high |= *byte;
+    }
+    (special == 0).then_some(high)
+}

@@ -38,7 +38,7 @@ impl Connection for MessageConnection {
 
     /// Without a stream in between: what waits is the slot, and nothing else.
     async fn request(&self, request: Request) -> Result<Message> {
-        let mut asking = Asking { peer: &self.peer, stage: Stage::Unsent(Some(request)) };
+        let mut asking = Asking { peer: &self.peer, unsent: Some(request), key: None };
         poll_fn(|cx| asking.poll(cx)).await
     }
 
@@ -63,25 +63,19 @@ impl Connection for MessageConnection {
 /// A request and its one answer.
 struct Asking<'a> {
     peer: &'a Arc<Peer>,
-    stage: Stage,
-}
-
-enum Stage {
-    Unsent(Option<Request>),
-    Sent(u64),
-    Over,
+    unsent: Option<Request>,
+    /// Of the call that is under way.
+    key: Option<u64>,
 }
 
 impl Asking<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
-        let key = match &mut self.stage {
-            Stage::Unsent(request) => {
-                let Some(request) = request.take() else { return Poll::Pending };
-                self.stage = Stage::Sent(self.peer.begin(request, Some(cx.waker()))?);
-                return Poll::Pending;
-            }
-            Stage::Sent(key) => *key,
-            Stage::Over => return Poll::Ready(Err(Error::protocol("the answer to a unary request was read"))),
+        if let Some(request) = self.unsent.take() {
+            self.key = Some(self.peer.begin(request, Some(cx.waker()))?);
+            return Poll::Pending;
+        }
+        let Some(key) = self.key else {
+            return Poll::Ready(Err(Error::protocol("the answer to a unary request was read")));
         };
         loop {
             let mut state = self.peer.state();
@@ -94,7 +88,7 @@ impl Asking<'_> {
             }
             // Its slot goes with the answer, under one lock.
             let unread = state.calls.forget(key);
-            self.stage = Stage::Over;
+            self.key = None;
             let driver = state.driver_to_wake();
             drop(state);
             drop(unread);
@@ -111,7 +105,7 @@ impl Asking<'_> {
 impl Drop for Asking<'_> {
     /// Dropped is cancelled.
     fn drop(&mut self) {
-        if let Stage::Sent(key) = self.stage {
+        if let Some(key) = self.key {
             Source::release(&**self.peer, key);
         }
     }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 
 use super::*;
 use crate::Inbound;
@@ -277,4 +280,49 @@ async fn unreceived_notifications_push_out_the_oldest() {
     assert!(call.next().await.unwrap().is_ok());
     let Some(Inbound::Notification(_, first)) = client.receive().await.unwrap() else { panic!() };
     assert_eq!(first.body, r#"{"n":76}"#);
+}
+
+/// Counts the writes of another one.
+struct Counted<W>(W, Arc<AtomicUsize>);
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_in_one_turn_goes_in_one_write() {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (reader, writer) = tokio::io::split(near);
+    let settings = Settings::dialer(1 << 20);
+    let wire = Lines::new(reader, Counted(writer, writes.clone()), settings.max_message);
+    let client = connection(wire, ConnectionInfo::new(TransportId::MEM, "counted", CLAIMS), settings);
+    let (reader, writer) = tokio::io::split(far);
+    let wire = Lines::new(reader, writer, settings.max_message);
+    let server = connection(wire, ConnectionInfo::new(TransportId::MEM, "far", CLAIMS), Settings::listener(1 << 20));
+    let callers: Vec<_> = (0..64)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.request(request("a", "{}")).await })
+        })
+        .collect();
+    for _ in 0..64 {
+        let (_, reply) = asked(&server).await;
+        reply.send("{}").await.unwrap();
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(writes.load(Ordering::Relaxed), 1);
 }

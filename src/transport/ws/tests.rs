@@ -219,34 +219,6 @@ async fn a_peer_that_hangs_altogether_is_given_up_as_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_that_break_a_rule_are_refused() {
-    let masked = |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
-    for (bytes, code) in [
-        (vec![0x81, 2, b'{', b'}'], CloseCode::Protocol),
-        (masked(0x80, b"{}"), CloseCode::Protocol),
-        ([masked(0x01, b"{"), masked(0x81, b"}")].concat(), CloseCode::Protocol),
-        (masked(0xC1, b"{}"), CloseCode::Protocol),
-        (masked(0x09, b""), CloseCode::Protocol),
-        (masked(0x88, b"x"), CloseCode::Protocol),
-        (masked(0x88, &[3, 0xE8, 0xFF]), CloseCode::Invalid),
-        (masked(0x82, b"{}"), CloseCode::Unsupported),
-        ([masked(0x01, b"{"), masked(0x80, b"")].concat(), CloseCode::Invalid),
-        (vec![0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0], CloseCode::Size),
-    ] {
-        let (mut near, far) = duplex(64 << 10);
-        let ours = super::Role::Server;
-        let wire = Wire::new(Box::new(far), BytesMut::new(), ours, MAX_MESSAGE, Duration::from_secs(10), None);
-        let info = ConnectionInfo::new(ID, "by hand", CLAIMS);
-        let connection = messages::connection(wire, info, Settings::listener(MAX_MESSAGE));
-        tokio::io::AsyncWriteExt::write_all(&mut near, &bytes).await.unwrap();
-        let mut told = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut near, &mut told).await.unwrap();
-        assert_eq!((told[0], told[2..4].to_vec()), (0x88, u16::from(code).to_be_bytes().to_vec()), "{bytes:x?}");
-        assert!(connection.receive().await.unwrap().is_none());
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_close_of_a_peer_says_why() {
     for (code, kind) in [
         (CloseCode::Normal, ErrorKind::Closed),

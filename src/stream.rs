@@ -11,8 +11,8 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
@@ -21,12 +21,18 @@ use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
 mod arrivals;
+mod deferred;
+mod events;
 mod pipe;
 pub(crate) mod roster;
+mod unread;
 
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::{Arrival, Queue};
+use deferred::Deferred;
+use events::Events;
 pub use pipe::pipe;
+use unread::Unread;
 
 /// What comes on an answer, in order.
 #[derive(Debug)]
@@ -161,17 +167,17 @@ impl ResponseStream {
 
     /// A stream that is not there yet. `opening` is polled by whoever reads, and dropped with the stream.
     pub fn deferred(opening: impl Future<Output = Result<ResponseStream>> + Send + 'static) -> Self {
-        Self::new(Arc::new(Deferred(Mutex::new(Stage::Opening(Box::pin(opening), None)))), 0)
+        Self::new(Arc::new(Deferred::new(opening)), 0)
     }
 
     /// Events of any other origin; dropping `stream` must cancel it.
     pub fn from_events(stream: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
-        Self::new(Arc::new(Events(Mutex::new(Reading::Open(Box::pin(stream), None)))), 0)
+        Self::new(Arc::new(Events::new(stream)), 0)
     }
 
     /// The same stream with `event`, which was taken from its front, put back.
     pub fn with_unread(self, event: Event) -> Self {
-        Self::new(Arc::new(Unread(Mutex::new((Some(event), self)))), 0)
+        Self::new(Arc::new(Unread::new(event, self)), 0)
     }
 
     /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
@@ -270,6 +276,36 @@ impl ResponseStream {
         polled
     }
 
+    /// [`Source::poll_item`] for a source that reads this stream on behalf of another and adds nothing to its items: what
+    /// waits goes into the other's `queue`, and its credit comes back by [`Self::give_back`].
+    pub(crate) fn poll_taken(&mut self, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+        if !self.queue.is_empty() {
+            let item = std::task::ready!(self.poll_item(cx));
+            return Poll::Ready(item.map(|item| item.map(|message| Taken { message, is_last: self.ended })));
+        }
+        if self.ended || self.released {
+            self.ended = true;
+            return Poll::Ready(None);
+        }
+        let polled = self.source.poll_item(self.key, queue, cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(taken))) => {
+                self.seen += 1;
+                (self.released, self.ended) = (taken.is_last, taken.is_last);
+            }
+            Poll::Ready(None | Some(Err(_))) => self.ended = true,
+        }
+        polled
+    }
+
+    /// Gives back the credit of what [`Self::poll_taken`] handed on and its reader has read.
+    pub(crate) fn give_back(&self, credit: u32) {
+        if !self.released {
+            self.source.give_back(self.key, credit);
+        }
+    }
+
     #[inline]
     fn queued(&mut self) -> Option<Arrival> {
         let arrival = self.queue.pop()?;
@@ -322,134 +358,6 @@ impl fmt::Debug for ResponseStream {
             self.seen,
             if self.ended { ", ended" } else { "" }
         )
-    }
-}
-
-type Opening = Pin<Box<dyn Future<Output = Result<ResponseStream>> + Send>>;
-
-enum Stage {
-    /// The control message waits for the stream that it is meant for.
-    Opening(Opening, Option<ControlMessage>),
-    Open(ResponseStream),
-    Over,
-}
-
-struct Deferred(Mutex<Stage>);
-
-impl Source for Deferred {
-    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match &mut *stage {
-                Stage::Opening(opening, control) => match std::task::ready!(opening.as_mut().poll(cx)) {
-                    Ok(stream) => {
-                        if let Some(message) = control.take() {
-                            stream.control(message);
-                        }
-                        *stage = Stage::Open(stream);
-                    }
-                    Err(error) => {
-                        *stage = Stage::Over;
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                },
-                Stage::Open(stream) => return stream.poll_event(cx),
-                Stage::Over => return Poll::Ready(None),
-            }
-        }
-    }
-
-    fn control(&self, _key: u64, message: ControlMessage) {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Opening(_, waiting) => *waiting = (*waiting).max(Some(message)),
-            Stage::Open(stream) => stream.control(message),
-            Stage::Over => {}
-        }
-    }
-
-    fn forward(&self, _key: u64, inbound: Inbound) {
-        if let Stage::Open(stream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            stream.forward(inbound);
-        }
-    }
-
-    fn release(&self, _key: u64) {
-        let stage = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), Stage::Over);
-        drop(stage);
-    }
-}
-
-struct Unread(Mutex<(Option<Event>, ResponseStream)>);
-
-impl Source for Unread {
-    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let (event, stream) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        event.take().map_or_else(|| stream.poll_event(cx), |event| Poll::Ready(Some(Ok(event))))
-    }
-
-    fn control(&self, _key: u64, message: ControlMessage) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.control(message);
-    }
-
-    fn forward(&self, _key: u64, inbound: Inbound) {
-        let stream = &self.0.lock().unwrap_or_else(PoisonError::into_inner).1;
-        stream.source.forward(stream.key, inbound);
-    }
-
-    fn release(&self, _key: u64) {
-        // The stream goes with the last reference to this source, which is the handle that is being dropped.
-    }
-}
-
-type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
-
-struct Events(Mutex<Reading>);
-
-enum Reading {
-    /// The waker is of who waits for the next event.
-    Open(EventStream, Option<Waker>),
-    Killed,
-    Over,
-}
-
-impl Events {
-    fn replace(&self, state: Reading) {
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), state);
-        // Outside the lock: both are other people's code.
-        if let Reading::Open(stream, reader) = before {
-            drop(stream);
-            reader.into_iter().for_each(Waker::wake);
-        }
-    }
-}
-
-impl Source for Events {
-    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *state {
-            Reading::Open(stream, reader) => {
-                let polled = stream.as_mut().poll_next(cx);
-                if polled.is_pending() {
-                    *reader = Some(cx.waker().clone());
-                }
-                polled
-            }
-            Reading::Killed => {
-                *state = Reading::Over;
-                Poll::Ready(Some(Err(Error::cancelled("the caller killed the request"))))
-            }
-            Reading::Over => Poll::Ready(None),
-        }
-    }
-
-    fn control(&self, _key: u64, message: ControlMessage) {
-        if message == ControlMessage::Kill {
-            self.replace(Reading::Killed);
-        }
-    }
-
-    fn release(&self, _key: u64) {
-        self.replace(Reading::Over);
     }
 }
 

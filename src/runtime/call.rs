@@ -15,7 +15,7 @@ use super::service::Service;
 use crate::connection::Inbound;
 use crate::error::{Detail, Error, ErrorKind, Phase, Result, Retry};
 use crate::message::{ControlMessage, Message, Request, RequestContext};
-use crate::stream::{Event, ResponseStream, Source};
+use crate::stream::{Arrivals, Event, ResponseStream, Source, Taken};
 use crate::target::TransportId;
 
 /// Attempts of one call, on all instances and transports together.
@@ -38,6 +38,8 @@ pub(super) struct Spare(Mutex<Vec<Arc<Call>>>);
 struct State {
     /// Nothing between two calls.
     service: Option<Service>,
+    /// A call goes on when its caller has let go of the runtime, and so keeps it.
+    runtime: Option<Arc<Inner>>,
     asked: Asked,
     /// Instances that failed this call.
     failed: Vec<u64>,
@@ -96,7 +98,26 @@ impl Call {
 
 impl Source for Call {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        self.state().poll_next(cx)
+        self.state().poll(cx, ResponseStream::poll_event)
+    }
+
+    fn poll_item(&self, _key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+        let mut state = self.state();
+        let taken = ready!(state.poll(cx, |stream, cx| stream.poll_taken(queue, cx)));
+        Poll::Ready(match taken {
+            // What it was for is over. The call itself is still its caller's, who gives it back.
+            Some(Ok(Taken { message, is_last: true })) => {
+                state.stage = Stage::Over;
+                Some(Ok(Taken { message, is_last: false }))
+            }
+            taken => taken,
+        })
+    }
+
+    fn give_back(&self, _key: u64, credit: u32) {
+        if let Stage::Answering { stream, .. } = &self.state().stage {
+            stream.give_back(credit);
+        }
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
@@ -116,7 +137,8 @@ impl Source for Call {
 
     /// The one handle of the call is being dropped: nobody else asks for anything any more.
     fn release(&self, _key: u64) {
-        let Some(service) = self.state().clear() else { return };
+        let (service, _runtime) = self.state().clear();
+        let Some(service) = service else { return };
         let Some(this) = self.this.upgrade() else { return };
         let mut spare = service.shared.spare.calls();
         if spare.len() < MAX_SPARE {
@@ -129,6 +151,7 @@ impl State {
     const fn new() -> Self {
         Self {
             service: None,
+            runtime: None,
             asked: Asked::Nothing,
             failed: Vec::new(),
             redialled: Vec::new(),
@@ -140,8 +163,8 @@ impl State {
         }
     }
 
-    /// Lets go of everything, in place. Whose call it was.
-    fn clear(&mut self) -> Option<Service> {
+    /// Lets go of everything, in place. Whose call it was: to be dropped without the lock, since they may be the last.
+    fn clear(&mut self) -> (Option<Service>, Option<Arc<Inner>>) {
         self.stage = Stage::Over;
         self.asked = Asked::Nothing;
         self.failed.clear();
@@ -150,11 +173,12 @@ impl State {
         self.carried_by = None;
         self.control = None;
         self.idle = None;
-        self.service.take()
+        (self.service.take(), self.runtime.take())
     }
 
     fn begin(&mut self, runtime: &Arc<Inner>, service: &Service, request: Request, now: Instant) {
         self.service = Some(service.clone());
+        self.runtime = Some(runtime.clone());
         if let Err(failed) = self.begin_at_once(runtime, service, request, now) {
             self.stage = Stage::Connecting(Box::pin(async move { Err(*failed) }));
         }
@@ -276,7 +300,12 @@ impl State {
         attempt.failed(error)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+    /// Goes on until `read` has something from the answer.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&mut ResponseStream, &mut Context<'_>) -> Poll<Option<Result<T>>>,
+    ) -> Poll<Option<Result<T>>> {
         loop {
             match &mut self.stage {
                 Stage::Over => return Poll::Ready(None),
@@ -287,7 +316,7 @@ impl State {
                     }
                 }
                 Stage::Answering { stream, attempt, has_begun } => {
-                    let polled = stream.poll_event(cx);
+                    let polled = read(stream, cx);
                     match &polled {
                         Poll::Pending => return self.poll_idle(cx),
                         Poll::Ready(Some(Ok(_))) if *has_begun => self.idle = None,
@@ -335,14 +364,17 @@ impl State {
 
     /// What is to be sent, and whose call it is.
     fn request(&mut self) -> Result<(Request, Arc<Inner>)> {
-        let shared = self.service.as_ref().map(|service| &service.shared);
-        let shared = shared.ok_or_else(|| Error::unexpected("the call is over"))?;
+        let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
+            return Err(Error::unexpected("the call is over"));
+        };
         let request = match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Nothing => return Err(Error::unexpected("the request was sent already")),
             Asked::Whole(request) => request,
-            Asked::Again(context, message) => Request::new(shared.subject.clone(), message).with_context(context),
+            Asked::Again(context, message) => {
+                Request::new(service.shared.subject.clone(), message).with_context(context)
+            }
         };
-        Ok((request, shared.runtime()?))
+        Ok((request, runtime.clone()))
     }
 
     /// The answer failed. Another attempt, or the error for the caller.
@@ -397,7 +429,7 @@ impl State {
     }
 
     /// Nothing came. Bounded by the time between items where one is set.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+    fn poll_idle<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         let limit = self.service.as_ref().and_then(|service| service.shared.read_timeout);
         let Some(limit) = limit else { return Poll::Pending };
         let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));

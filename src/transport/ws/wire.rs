@@ -21,7 +21,6 @@ use super::closing::{Fault, verdict};
 use super::metered::Metered;
 use crate::error::{Detail, Error, Result};
 use crate::io::messages::{MessageWire, Received};
-use crate::proto::json;
 
 /// Silence after which the peer is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -68,12 +67,7 @@ impl Wire {
 
     fn take(&mut self, message: Message) -> Result<Option<Received>, Fault> {
         match message {
-            Message::Text(text) => {
-                let text = Bytes::from(text);
-                // On a pipe, lines that are no JSON come from a library that prints. Nothing prints into a WebSocket.
-                json::check(&text).map_err(|_| Fault::malformed())?;
-                Ok(Some(Received::Message(text)))
-            }
+            Message::Text(text) => Ok(Some(Received::Message(Bytes::from(text)))),
             Message::Binary(_) => Err(Fault::binary()),
             Message::Ping(_) | Message::Pong(_) if self.control.is_over(MAX_CONTROL) => {
                 Err(Fault::too_many_control_frames(MAX_CONTROL))
@@ -221,6 +215,14 @@ impl MessageWire for Wire {
         let polled = Pin::new(&mut self.socket).poll_flush(cx).map_err(lost);
         self.pulse.writing(polled.is_pending());
         polled
+    }
+
+    /// On a pipe, lines that are no JSON come from a library that prints. Nothing prints into a WebSocket.
+    fn breaks_on_garbage(&mut self) -> bool {
+        if let State::Open = self.state {
+            self.leave(Fault::malformed());
+        }
+        true
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -107,6 +107,7 @@ impl EventParser {
     }
 
     /// Takes `text`, which must be one event without an id, if it comes next and is all there.
+    #[cfg(feature = "http")]
     pub(super) fn skip_event(&mut self, text: &[u8]) -> bool {
         let comes_next = self.is_between_events() && self.buffer.starts_with(text);
         if comes_next {

@@ -125,6 +125,7 @@ impl Roster {
         self.closed.send_replace(true);
     }
 
+    #[cfg(feature = "mem")]
     pub(crate) fn is_closed(&self) -> bool {
         *self.closed.borrow()
     }
@@ -191,6 +192,7 @@ impl Tracked {
     }
 
     /// Ready when the stream has failed before its reader asked for anything. Loses nothing.
+    #[cfg(any(test, feature = "mem"))]
     pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut state = self.state();
         if state.held.is_none()

@@ -160,6 +160,8 @@ pub struct Mux {
     refused: Option<Error>,
     dead: Option<Error>,
     last_heard: Instant,
+    /// How often bytes came in, roughly: a clock of the peer's messages.
+    feeds: u32,
     last_ping: Option<Instant>,
     next_deadline: Option<Instant>,
 }
@@ -186,6 +188,7 @@ impl Mux {
             refused: None,
             dead: None,
             last_heard: now,
+            feeds: 0,
             last_ping: None,
             next_deadline: None,
         }

@@ -16,13 +16,22 @@ use crate::proto::frame::{self, FIN, HEADER_LEN, HEADERS, Header, INBOUND, Kind,
 use crate::proto::open::{self, Open};
 use crate::stream::Arrival;
 
+/// A reader that has let so many reads of its link pass does not keep up: its credit bounds the bytes of its messages, but
+/// not those of the reads that each of them would hold on to.
+const LAG: u32 = 8;
+
+/// A payload of this many bytes holds on to little else.
+const SMALL: usize = 4096;
+
 impl Mux {
     /// Takes every whole frame out of `input`. An error is fatal: the caller says GOAWAY with it, then [`Mux::fail`].
     ///
     /// Payloads share the memory of `input`: to count one more holder costs less than to copy even a small one. Who keeps
-    /// a message for long keeps that memory, so the buffer of a link with little traffic is small.
+    /// a message for long keeps that memory, so the buffer of a link with little traffic is small, and what a reader that
+    /// lags behind has not taken is copied ([`LAG`]).
     pub fn feed(&mut self, input: &mut BytesMut, now: Instant) -> Result<()> {
         self.last_heard = now;
+        self.feeds = self.feeds.wrapping_add(1);
         let max_frame = self.ours.max_frame as usize;
         let whole = frame::whole(input, max_frame);
         if whole > 0 {
@@ -204,7 +213,9 @@ impl Mux {
         let is_plain = header.flags & (MORE | HEADERS | INBOUND) == 0 && stream.recv.partial.is_none();
         if is_plain && stream.reader && !stream.recv.discard && payload.len() <= self.limits.max_message {
             // The common case: a whole message in one frame, which shares the read buffer's memory.
-            stream.recv.push(Arrival::Item(Message { headers: Headers::new(), body: payload }), spent);
+            let lags = payload.len() < SMALL && stream.recv.waits_for(self.feeds) > LAG;
+            let body = if lags { Bytes::copy_from_slice(&payload) } else { payload };
+            stream.recv.push(Arrival::Item(Message { headers: Headers::new(), body }), spent, self.feeds);
             if let Some(waiter) = stream.recv.waiter.take() {
                 self.after.wakers.push(waiter);
             }
@@ -307,7 +318,7 @@ impl Mux {
             self.give_back(key, spent);
             return;
         }
-        stream.recv.push(arrival, spent);
+        stream.recv.push(arrival, spent, self.feeds);
         self.after.wakers.extend(stream.recv.waiter.take());
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Receiving {
     /// The one item of most answers needs no queue.
     first: Option<(Arrival, u32)>,
     rest: Queue,
+    /// The link's count of reads when the first of them came.
+    since: u32,
     /// How it ends after what is queued.
     pub(super) outcome: Option<Result<(), Error>>,
     /// Whatever still arrives is dropped.
@@ -107,6 +109,7 @@ impl Stream {
             recv: Receiving {
                 first: None,
                 rest: None,
+                since: 0,
                 outcome: None,
                 discard: false,
                 partial: None,
@@ -154,7 +157,11 @@ impl Stream {
 }
 
 impl Receiving {
-    pub(super) fn push(&mut self, arrival: Arrival, cost: u32) {
+    /// `feeds` is the link's count of reads.
+    pub(super) fn push(&mut self, arrival: Arrival, cost: u32, feeds: u32) {
+        if self.is_empty() {
+            self.since = feeds;
+        }
         match &mut self.rest {
             None if self.first.is_none() => self.first = Some((arrival, cost)),
             rest => rest.get_or_insert_default().push_back((arrival, cost)),
@@ -173,6 +180,11 @@ impl Receiving {
             queue.swap(&mut self.rest);
         }
         Some(first)
+    }
+
+    /// For how many of the link's reads something has waited here.
+    pub(super) fn waits_for(&self, feeds: u32) -> u32 {
+        if self.is_empty() { 0 } else { feeds.wrapping_sub(self.since) }
     }
 
     pub(super) fn is_empty(&self) -> bool {

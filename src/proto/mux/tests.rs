@@ -457,6 +457,24 @@ fn stalled_readers_take_no_more_than_their_windows() {
 }
 
 #[test]
+fn what_a_lagging_reader_leaves_holds_no_read_of_the_link() {
+    let mut pair = Pair::new();
+    let (key, request) = pair.call("x");
+    let mut input = bytes::BytesMut::with_capacity(64 << 10);
+    let memory = input.as_ptr() as usize..input.as_ptr() as usize + input.capacity();
+    for _ in 0..30 {
+        pair.b.push(request.key, Message::new("item")).unwrap();
+        let mut writing = VecDeque::new();
+        pair.b.take_output(&mut writing);
+        writing.iter().for_each(|segment| input.extend_from_slice(segment));
+        pair.a.feed(&mut input, pair.now).unwrap();
+    }
+    let bodies: Vec<Bytes> = (0..30).map(|_| item(&mut pair.a, key).unwrap().unwrap().body).collect();
+    assert!(bodies.iter().all(|body| body == "item"));
+    assert_eq!(bodies.iter().filter(|body| memory.contains(&(body.as_ptr() as usize))).count(), 9);
+}
+
+#[test]
 fn incomplete_requests_are_bounded() {
     let mut pair = Pair::new();
     let limits = pair.b.limits;

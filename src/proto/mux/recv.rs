@@ -28,7 +28,7 @@ impl Mux {
     ///
     /// Payloads share the memory of `input`: to count one more holder costs less than to copy even a small one. Who keeps
     /// a message for long keeps that memory, so the buffer of a link with little traffic is small, and what a reader that
-    /// lags behind has not taken is copied ([`LAG`]).
+    /// lags behind has not taken is copied.
     pub fn feed(&mut self, input: &mut BytesMut, now: Instant) -> Result<()> {
         self.last_heard = now;
         self.feeds = self.feeds.wrapping_add(1);

@@ -34,7 +34,9 @@ impl Mux {
         };
         let withheld = if stream.recv.is_empty() { std::mem::take(&mut stream.recv.withheld) } else { 0 };
         let is_last = stream.recv.is_empty() && matches!(stream.recv.outcome, Some(Ok(())));
-        self.give_back(key, owed + spent + withheld);
+        // The stream is over for the link, and nobody gives back on its account after that.
+        let settled = if is_last { queue.settle() } else { 0 };
+        self.give_back(key, owed + spent + withheld + settled);
         if is_last {
             self.release_reader(key);
         }

@@ -33,7 +33,7 @@ pub(crate) enum Arrival {
 impl Arrivals {
     /// The next one, on the reader's account.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Arrival> {
+    pub(crate) fn pop(&mut self) -> Option<Arrival> {
         let (arrival, cost) = self.queue.as_mut()?.pop_front()?;
         self.owed += cost;
         Some(arrival)
@@ -56,7 +56,7 @@ impl Arrivals {
     }
 
     /// Forgets what is left, and says what it and all before had cost.
-    pub(super) fn discard(&mut self) -> u32 {
+    pub(crate) fn discard(&mut self) -> u32 {
         let unread: u32 = self.queue.take().map_or(0, |queue| queue.iter().map(|(_, cost)| cost).sum());
         unread + self.take_owed()
     }

@@ -2,6 +2,7 @@
 //! How a link's driver and everyone else take turns: who writes, who wakes whom, and what the driver does next.
 
 use std::collections::VecDeque;
+use std::sync::MutexGuard;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -101,21 +102,27 @@ impl State {
     }
 }
 
+/// Lets go of the lock, then wakes whom the change concerns.
+#[inline]
+fn settle(mut state: MutexGuard<'_, State>, driver: Option<Waker>) {
+    let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
+    drop(state);
+    if let Some(mut after) = after {
+        after.run();
+    }
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
 impl MuxLink {
     /// Changes the mux, then wakes whom the change concerns.
     #[inline]
     pub(in crate::io) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
         let driver = state.call_driver();
-        drop(state);
-        if let Some(mut after) = after {
-            after.run();
-        }
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        settle(state, driver);
         result
     }
 
@@ -126,15 +133,8 @@ impl MuxLink {
         if state.writer.is_some() && state.mux.has_output() {
             state.write_in_place();
         }
-        let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
         let driver = if state.begun.is_empty() { state.call_driver() } else { state.summon() };
-        drop(state);
-        if let Some(mut after) = after {
-            after.run();
-        }
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        settle(state, driver);
         result
     }
 

@@ -32,6 +32,8 @@ pub mod socket_file;
 mod targets;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "http", feature = "ws"))]
+pub(crate) mod traffic;
 #[cfg(any(feature = "tcp", feature = "lines"))]
 pub(crate) mod tune;
 

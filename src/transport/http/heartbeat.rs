@@ -9,7 +9,7 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::traffic::Traffic;
+use crate::io::traffic::Traffic;
 
 /// Silence after which a peer is asked, and for how long it may then say nothing.
 const PING_EVERY: Duration = Duration::from_secs(30);

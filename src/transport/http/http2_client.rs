@@ -16,7 +16,7 @@ use super::heartbeat::Heartbeat;
 use super::incoming::Incoming;
 use super::link::SendFailure;
 use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW};
-use super::traffic::{Counted, Traffic};
+use crate::io::traffic::{Counted, Traffic};
 
 /// Streams that we reset are remembered while frames for them may still be under way; a frame for a forgotten one ends
 /// the link. All of a link's callers may give up at once, a few times within the second that the memory lasts.
@@ -37,7 +37,8 @@ impl Http2Session {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let traffic = Traffic::default();
+        let stream = Counted::new(stream);
+        let traffic = stream.traffic().clone();
         let (sender, mut link) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(FIRST_STREAMS)
@@ -46,7 +47,7 @@ impl Http2Session {
             .initial_connection_window_size(LINK_WINDOW)
             .max_header_list_size(max_head)
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
-            .handshake(Counted::new(stream, traffic.clone()))
+            .handshake(stream)
             .await?;
         let mut heartbeat = Heartbeat::new(link.ping_pong(), traffic.clone());
         tokio::spawn(async move {

@@ -23,7 +23,7 @@ use super::heartbeat::Heartbeat;
 use super::incoming::Incoming;
 use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW, Site};
 use super::names::MAX_HEAD;
-use super::traffic::{Counted, Traffic};
+use crate::io::traffic::Counted;
 
 /// Streams that a client reset before we looked at them, and streams that we reset: beyond these the link is closed. A
 /// caller that drops all its requests at once stays below it; a flood of resets (CVE-2023-44487) does not.
@@ -43,7 +43,8 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let traffic = Traffic::default();
+    let stream = Counted::new(stream);
+    let traffic = stream.traffic().clone();
     let mut link: Connection<_, Bytes> = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -53,7 +54,7 @@ where
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(LINK_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake(Counted::new(stream, traffic.clone()))
+        .handshake(stream)
         .await?;
     let mut heartbeat = Heartbeat::new(link.ping_pong(), traffic);
     let mut running: FuturesUnordered<Exchange> = FuturesUnordered::new();

@@ -45,7 +45,6 @@ mod secure;
 mod sniff;
 mod speech;
 mod streamable;
-mod traffic;
 mod two_endpoint;
 mod verdict;
 

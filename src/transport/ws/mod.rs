@@ -26,7 +26,6 @@ mod closing;
 mod dial;
 mod head;
 mod listen;
-mod metered;
 mod security;
 #[cfg(test)]
 mod tests;

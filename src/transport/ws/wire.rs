@@ -18,9 +18,10 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::OWN_FRAME;
 use super::closing::{Fault, verdict};
-use super::metered::Metered;
 use crate::error::{Detail, Error, Result};
+use crate::io::BoxedBytes;
 use crate::io::messages::{MessageWire, Received};
+use crate::io::traffic::Counted;
 
 /// Silence after which the peer is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -35,7 +36,7 @@ const MAX_CONTROL: u32 = 10;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Wire {
-    socket: WebSocketStream<Metered>,
+    socket: WebSocketStream<Counted<BoxedBytes>>,
     write_timeout: Duration,
     pulse: Pulse,
     control: Rate,
@@ -58,7 +59,7 @@ enum State {
 
 impl Wire {
     pub(super) fn new(
-        socket: WebSocketStream<Metered>,
+        socket: WebSocketStream<Counted<BoxedBytes>>,
         write_timeout: Duration,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
@@ -114,8 +115,8 @@ impl Wire {
 
     /// Asks for a sign of life where there was none, and gives up where it does not come.
     fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let stream = self.socket.get_ref();
-        let (read, written) = (stream.read(), stream.written());
+        let traffic = self.socket.get_ref().traffic();
+        let (read, written) = (traffic.read(), traffic.written());
         loop {
             match ready!(self.pulse.poll(read, written, self.write_timeout, cx)) {
                 Beat::Ask => {

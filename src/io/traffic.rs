@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What has gone over a link: whether its peer lives, and whether it can have seen a request.
+//! What has gone over a link: whether its peer lives, whether it moves or hangs, and whether it can have seen a request.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Counters of one link. They only grow, and only their change means something.
 #[derive(Clone, Default)]
-pub(super) struct Traffic(Arc<Counters>);
+pub(crate) struct Traffic(Arc<Counters>);
 
 #[derive(Default)]
 struct Counters {
@@ -21,26 +21,30 @@ struct Counters {
 
 impl Traffic {
     /// Bytes that came.
-    pub(super) fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.0.read.load(Ordering::Relaxed)
     }
 
     /// Bytes that the system took.
-    pub(super) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.0.written.load(Ordering::Acquire)
     }
 }
 
 /// A stream whose bytes are counted.
-pub(super) struct Counted<S> {
+pub(crate) struct Counted<S> {
     stream: S,
     traffic: Traffic,
 }
 
 impl<S> Counted<S> {
-    /// Counts the bytes of `stream` in `traffic`.
-    pub(super) fn new(stream: S, traffic: Traffic) -> Self {
-        Self { stream, traffic }
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, traffic: Traffic::default() }
+    }
+
+    /// What was counted.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

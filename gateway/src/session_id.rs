@@ -7,12 +7,10 @@
 //! ```
 //!
 //! A name is a bearer's secret, as every session id is; it is bound to who opened it. What it carries is readable by its
-//! client, which said it. A replica cannot know that a session was ended at another: there its name holds until it expires.
+//! client, which said it. That a session was ended is known where it was; at other replicas its name holds until it expires.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -36,8 +34,6 @@ const TAG: usize = 32;
 const ROOM: usize = MAX_LEN / 4 * 3 - HEAD - TAG;
 /// Clocks of replicas may differ by this much.
 const SKEW: Duration = Duration::from_secs(300);
-/// Names that are remembered as revoked; the oldest are forgotten.
-const MAX_REVOKED: usize = 4096;
 /// Fewer bytes than a digest has would be its weakest part.
 const MIN_KEY: usize = 32;
 
@@ -89,13 +85,6 @@ pub struct SignedIds {
     instance: [u8; 8],
     random: SystemRandom,
     count: AtomicU64,
-    revoked: Mutex<Revoked>,
-}
-
-#[derive(Debug, Default)]
-struct Revoked {
-    known: HashSet<SessionId>,
-    order: VecDeque<SessionId>,
 }
 
 impl SignedIds {
@@ -107,20 +96,7 @@ impl SignedIds {
         let random = SystemRandom::new();
         let mut instance = [0; 8];
         random.fill(&mut instance).map_err(|_| Error::unexpected("the system's random generator fails"))?;
-        Ok(Self { key, ttl, instance, random, count: AtomicU64::new(0), revoked: Mutex::default() })
-    }
-
-    /// Ends what `id` stands for here, wherever it was made.
-    pub fn revoke(&self, id: &SessionId) {
-        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
-        if revoked.known.insert(id.clone()) {
-            revoked.order.push_back(id.clone());
-        }
-        if revoked.order.len() > MAX_REVOKED
-            && let Some(oldest) = revoked.order.pop_front()
-        {
-            revoked.known.remove(&oldest);
-        }
+        Ok(Self { key, ttl, instance, random, count: AtomicU64::new(0) })
     }
 
     fn mint_at(&self, now: u64, initialize: &Bytes, principal: Option<&str>) -> SessionId {
@@ -155,8 +131,7 @@ impl SignedIds {
             && *owner == self.digest(principal)
             // Ours that is not in the table any more was ended.
             && *instance != self.instance;
-        let is_revoked = || self.revoked.lock().unwrap_or_else(PoisonError::into_inner).known.contains(id);
-        (holds && !is_revoked()).then(|| Bytes::copy_from_slice(params))
+        holds.then(|| Bytes::copy_from_slice(params))
     }
 
     /// 128 bits that no other name has.
@@ -243,8 +218,7 @@ mod tests {
         let (one, two) = replicas();
         let id = one.mint_at(0, &params(), None);
         assert_eq!(one.revive_at(0, &id, None), None);
-        two.revoke(&id);
-        assert_eq!(two.revive_at(0, &id, None), None);
+        assert!(two.revive_at(0, &id, None).is_some());
     }
 
     #[test]
@@ -288,19 +262,5 @@ mod tests {
         assert!(!error.to_string().contains("hunter2") && error.to_string().contains("32 bytes"), "{error}");
         assert!(SessionKey::new(&[7; 32]).unwrap().is_same(&SessionKey::new(&[7; 32]).unwrap()));
         assert!(!SessionKey::new(&[7; 32]).unwrap().is_same(&SessionKey::new(&[8; 32]).unwrap()));
-    }
-
-    #[test]
-    fn what_is_revoked_is_bounded() {
-        let (one, two) = replicas();
-        for number in 0..MAX_REVOKED + 10 {
-            two.revoke(&SessionId::new(format!("s{number}")));
-        }
-        let id = one.mint_at(0, &params(), None);
-        two.revoke(&id);
-        two.revoke(&id);
-        let revoked = two.revoked.lock().unwrap();
-        assert_eq!((revoked.known.len(), revoked.order.len()), (MAX_REVOKED, MAX_REVOKED));
-        assert!(revoked.known.contains(&id));
     }
 }

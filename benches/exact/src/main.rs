@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the hot paths cost, counted and not timed: instructions of this program, allocations, readings of the clock and
-//! system calls, per operation. Callgrind counts, so a busy machine changes nothing, and a change of five per cent is one.
+//! system calls, per operation. Callgrind counts, so a busy machine changes little, and a change of five per cent is one.
 //!
 //! ```text
 //! biplane-exact                   counts every case and compares with the baseline
@@ -19,6 +19,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use baseline::{Baseline, Verdict};
+use callgrind::Count;
+
+/// How often a figure that is worse is counted anew before it is believed.
+const COUNTED_AGAIN: usize = 2;
 
 /// What a program ends with: a sentence for the person who must act.
 type Outcome<T = ()> = Result<T, String>;
@@ -68,10 +72,9 @@ fn count(options: &Options) -> Outcome {
     let names = cases::names().filter(|name| options.only.as_ref().is_none_or(|word| name.contains(word)));
     let mut baseline = Baseline::read()?;
     let mut faults = Vec::new();
-    println!("{}", callgrind::Count::HEAD);
+    println!("{}", Count::HEAD);
     for name in names {
-        let count = callgrind::count(name, options.keep.as_deref())?;
-        let verdict = baseline.judge(name, &count);
+        let (count, verdict) = judged(name, options, &baseline)?;
         println!("{}  {verdict}", count.line(name));
         if let Verdict::Worse(_) | Verdict::Better(_) = verdict {
             faults.push(name);
@@ -95,4 +98,21 @@ fn count(options: &Options) -> Outcome {
             baseline::PLACE
         )),
     }
+}
+
+/// Counts a case, and anew if it looks worse: where there are two sides, a busy machine makes them meet in more turns
+/// of the scheduler, never in fewer. The least counts.
+fn judged(name: &str, options: &Options, baseline: &Baseline) -> Outcome<(Count, Verdict)> {
+    let mut count = callgrind::count(name, options.keep.as_deref())?;
+    for _ in 0..COUNTED_AGAIN {
+        if !matches!(baseline.judge(name, &count), Verdict::Worse(_)) {
+            break;
+        }
+        let again = callgrind::count(name, options.keep.as_deref())?;
+        if again.instructions < count.instructions {
+            count = again;
+        }
+    }
+    let verdict = baseline.judge(name, &count);
+    Ok((count, verdict))
 }

@@ -63,7 +63,8 @@ impl Arrivals {
 
     /// What is queued had cost so much. It is settled by that, and owed no more.
     pub(crate) fn settle(&mut self) -> u32 {
-        self.queue.iter_mut().flat_map(|queue| queue.iter_mut()).map(|(_, cost)| std::mem::take(cost)).sum()
+        let Some(queue) = &mut self.queue else { return 0 };
+        queue.iter_mut().map(|(_, cost)| std::mem::take(cost)).sum()
     }
 
     /// Takes the link's queue, leaving the empty one.

@@ -18,7 +18,6 @@ pub(crate) fn run(quick: bool) -> Outcome {
         .command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
         // One run tells of every failure, not only of those in the first binary that has one.
         .command("tests", cargo(&["test", "--workspace", "--all-features", "--tests", "--no-fail-fast"]))
-        .call("counted costs", exact::step)
         .call("public MCP suites", || conformance::run(&[]))
         .command("doc tests", cargo(&["test", "--workspace", "--all-features", "--doc"]))
         .commands("examples", examples()?)
@@ -27,17 +26,19 @@ pub(crate) fn run(quick: bool) -> Outcome {
             "generated documents",
             cargo(&["run", "--quiet", "--package", "xtask", "--features", "docs", "--", "docs", "--check"]),
         )
-        .commands("features", features()?);
+        .commands("features", features()?)
+        // Last: what is wrong is worth knowing before what is slow.
+        .call("counted costs", exact::step);
     let steps = if quick {
         steps.skip(
             &[
-                "counted costs",
                 "public MCP suites",
                 "doc tests",
                 "examples",
                 "documents",
                 "generated documents",
                 "features",
+                "counted costs",
             ],
             "--quick",
         )

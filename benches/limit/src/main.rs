@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How fast a connection can be, and how fast Biplane's are: see `cargo xtask bench`.
 
+mod call_home;
 mod connections;
 mod mux;
 mod pingpong;
 mod planes;
+mod steps;
 
 use biplane_cells::Program;
 use connections::Connections;
 use mux::Mux;
 use pingpong::PingPong;
 use planes::Planes;
+use steps::Step;
 
 fn main() -> std::process::ExitCode {
     Program::new()
@@ -24,8 +27,19 @@ fn main() -> std::process::ExitCode {
         .peer(Planes::new("http", "tcp").unpooled())
         .peer(Planes::new("nats", "tcp"))
         .peer(Planes::new("nats", "tcp").unpooled())
-        .peer(Connections { name: "connect-tcp", url: "tcp://127.0.0.1:0", streams: true })
-        .peer(Connections { name: "ws", url: "ws://127.0.0.1:0/", streams: false })
-        .peer(Connections { name: "lines", url: "lines+tcp://127.0.0.1:0", streams: false })
+        .peer(Planes::new("http", "tcp").clocked())
+        .peer(Planes::new("http", "tcp").clocked().unpooled())
+        .peer(Planes::new("nats", "tcp").clocked())
+        .peer(Planes::new("nats", "tcp").clocked().unpooled())
+        .peer(tcp(Step::Bare))
+        .peer(tcp(Step::Boundary))
+        .peer(tcp(Step::Hooks))
+        .peer(tcp(Step::Metrics))
+        .peer(Connections { name: "ws", url: "ws://127.0.0.1:0/", streams: false, step: Step::Bare })
+        .peer(Connections { name: "lines", url: "lines+tcp://127.0.0.1:0", streams: false, step: Step::Bare })
         .run()
+}
+
+fn tcp(step: Step) -> Connections {
+    Connections { name: "connect-tcp", url: "tcp://127.0.0.1:0", streams: true, step }
 }

@@ -38,8 +38,9 @@ usage: cargo xtask <chore>
   gateway-bench [--rounds N] [--alone]
                    tools/call through the gateway and through the best other bridge, by turns; --alone: without the other
   bench [--quick] [--only WORD]… [--rounds N] [--seconds S] [--json FILE] [--no-counts] [--instructions] [--write-docs]
-                   what a call costs: the floor, our planes and their peers, by turns; --only: contenders and cells with
-                   this in their name; --instructions: counts those too, by callgrind; --write-docs: docs/performance.md
+                   what a call costs: the floor, our planes and their peers, by turns, and every target with what was
+                   reached; --only: contenders and cells with this in their name, and nothing of bench-exact and
+                   bench-memory; --instructions: counts those too, by callgrind; --write-docs: docs/performance.md
   bench-memory [FIGURE]…
                    what links, connections, pool and buffers take of memory, tasks and descriptors; only figures with one of
                    the words in their name

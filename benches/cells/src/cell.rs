@@ -15,6 +15,8 @@ pub enum Work {
     },
     /// One request, and a stream back.
     Stream(Ask),
+    /// One request whose answer calls home; only the way of that is timed.
+    CallHome,
 }
 
 /// One measurement.
@@ -43,9 +45,14 @@ impl Cell {
         format!("{{\"x\":\"{}\"}}", "x".repeat(size.saturating_sub(AROUND.len()))).into()
     }
 
-    /// Whether its answers are streams.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.work, Work::Stream(_))
+    /// Whether it is an echo.
+    pub fn is_unary(&self) -> bool {
+        matches!(self.work, Work::Unary { .. })
+    }
+
+    /// Whether only the answer's way is timed.
+    pub fn is_call_home(&self) -> bool {
+        self.work == Work::CallHome
     }
 }
 
@@ -57,6 +64,10 @@ const fn stream(name: &'static str, pace: Pace) -> Cell {
     Cell { name, work: Work::Stream(Ask { items: 100, size: 64, pace }), in_flight: 64, warm_up: 640 }
 }
 
+const fn call_home(name: &'static str, in_flight: usize) -> Cell {
+    Cell { name, work: Work::CallHome, in_flight, warm_up: 20 * in_flight as u64 + 100 }
+}
+
 /// All of them, in the order of the tables.
 pub const CELLS: &[Cell] = &[
     unary("unary-128x1", 128, 1),
@@ -65,6 +76,8 @@ pub const CELLS: &[Cell] = &[
     unary("unary-16Kx64", 16 * 1024, 64),
     stream("stream-ready", Pace::Ready),
     stream("stream-paced", Pace::Paced),
+    call_home("call-home-x1", 1),
+    call_home("call-home-x64", 64),
 ];
 
 #[cfg(test)]

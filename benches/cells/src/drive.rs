@@ -153,6 +153,12 @@ impl<C: Caller> Part<C> {
                     }
                 }
             }
+            Work::CallHome => {
+                while self.takes_one() {
+                    clock.keep(self.caller.call_home().await?);
+                    requests += 1;
+                }
+            }
         }
         Ok((self.caller, Measured { requests, times: clock.times }))
     }
@@ -183,10 +189,14 @@ impl Clock {
     }
 
     fn stop(&mut self, start: Option<Instant>) {
-        if let Some(start) = start
-            && self.times.len() < self.room
-        {
-            self.times.push(start.elapsed());
+        if let Some(start) = start {
+            self.keep(start.elapsed());
+        }
+    }
+
+    fn keep(&mut self, time: Duration) {
+        if self.times.len() < self.room {
+            self.times.push(time);
         }
     }
 }

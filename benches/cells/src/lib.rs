@@ -39,6 +39,7 @@ mod drive;
 mod peer;
 mod program;
 mod serve;
+mod settings;
 mod usage;
 
 pub use ask::{Ask, Pace};
@@ -46,4 +47,5 @@ pub use broker::NatsServer;
 pub use cell::{CELLS, Cell, Work};
 pub use peer::{Caller, Failure, Outcome, Peer, Serving};
 pub use program::Program;
+pub use settings::on_loopback;
 pub use usage::Usage;

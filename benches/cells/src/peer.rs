@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -24,8 +25,7 @@ pub trait Peer: 'static {
 
     /// Whether it can do this cell at all. What it can't is an empty place in the table, and no failure.
     fn can(&self, cell: &Cell) -> bool {
-        let _ = cell;
-        true
+        !cell.is_call_home()
     }
 
     /// Whether caller and server can only be one process.
@@ -50,6 +50,11 @@ pub trait Caller: Send + 'static {
     fn stream(&mut self, ask: Ask) -> impl Future<Output = Outcome<u32>> + Send {
         let _ = ask;
         async { Err("it has no streams".into()) }
+    }
+
+    /// One request; how long its answer was on the way, which began when the responder set about reaching the caller.
+    fn call_home(&mut self) -> impl Future<Output = Outcome<Duration>> + Send {
+        async { Err("its answers do not call home".into()) }
     }
 }
 

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What this process has at the moment.
 
-use std::alloc::System;
 use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use stats_alloc::INSTRUMENTED_SYSTEM;
 use tokio::runtime::Handle;
 
 use crate::Outcome;
-
-#[global_allocator]
-static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// What a process has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,13 +71,13 @@ pub(crate) fn each(now: u64, before: u64, count: usize) -> f64 {
 
 /// Bytes that are allocated.
 pub(crate) fn heap() -> u64 {
-    let stats = COUNTED.stats();
+    let stats = INSTRUMENTED_SYSTEM.stats();
     stats.bytes_allocated.saturating_sub(stats.bytes_deallocated) as u64
 }
 
 /// Allocations so far, a growth counting as one, and their bytes.
 pub(crate) fn allocations() -> (u64, u64) {
-    let stats = COUNTED.stats();
+    let stats = INSTRUMENTED_SYSTEM.stats();
     ((stats.allocations + stats.reallocations) as u64, stats.bytes_allocated as u64)
 }
 

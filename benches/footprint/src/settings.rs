@@ -2,6 +2,7 @@
 //! Runtimes that listen on the loopback interface, each on ports of its own, and find each other by URL.
 
 use biplane::{Biplane, Connection, Message, Request, ResponseStream, Subject};
+use biplane_cells::on_loopback;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
@@ -15,22 +16,10 @@ pub(crate) const OPEN: &str = "footprint.open";
 /// What is sent.
 pub(crate) const BODY: Bytes = Bytes::from_static(&[b'x'; 128]);
 
-const LISTENERS: [(&str, &str); 8] = [
-    ("DYN_TCP_REQUEST_HOST", "127.0.0.1"),
-    ("DYN_TCP_REQUEST_PORT", "0"),
-    ("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1"),
-    ("DYN_TCP_RESPONSE_STREAM_PORT", "0"),
-    ("DYN_HTTP_RPC_HOST", "127.0.0.1"),
-    ("DYN_HTTP_RPC_PORT", "0"),
-    ("DYN_HTTP_RESPONSE_HOST", "127.0.0.1"),
-    ("DYN_HTTP_RESPONSE_PORT", "0"),
-];
-
 /// A runtime whose requests go over `request` and whose answers come over `response`; `more` are variables, or
 /// keys of the file: `NAME=value`.
 pub(crate) fn runtime(request: &str, response: &str, more: &[&str]) -> Outcome<Biplane> {
-    let planes = [("DYN_REQUEST_PLANE", request), ("DYN_RESPONSE_PLANE", response), ("DYN_DISCOVERY_BACKEND", "mem")];
-    let builder = Biplane::builder().env(LISTENERS).env(planes);
+    let builder = Biplane::builder().env(on_loopback(request, response)).env([("DYN_DISCOVERY_BACKEND", "mem")]);
     let more = more.iter().filter_map(|setting| setting.split_once('='));
     let set = more.fold(builder, |builder, (name, value)| match name.contains('.') {
         true => builder.set(name, value),

@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use biplane::{Biplane, Connection, Request, ResponseSender, ResponseStream, Service, Subject, handler_fn};
-use biplane_cells::{Ask, Caller, Cell, NatsServer, Outcome, Peer, Serving};
+use biplane_cells::{Ask, Caller, Cell, NatsServer, Outcome, Peer, Serving, on_loopback};
 // Plugins count like any other transport.
 use biplane_nats as _;
 use biplane_uds as _;
 use bytes::Bytes;
+
+use crate::call_home;
 
 const ECHO: &str = "bench.echo";
 pub(crate) const ITEMS: &str = "bench.items";
@@ -18,30 +20,20 @@ pub(crate) const ITEMS: &str = "bench.items";
 /// Never reached; but there, as in any program that means to last.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Listeners, all on the loopback interface and on ports of their own.
-const LISTENERS: [(&str, &str); 8] = [
-    ("DYN_TCP_REQUEST_HOST", "127.0.0.1"),
-    ("DYN_TCP_REQUEST_PORT", "0"),
-    ("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1"),
-    ("DYN_TCP_RESPONSE_STREAM_PORT", "0"),
-    ("DYN_HTTP_RPC_HOST", "127.0.0.1"),
-    ("DYN_HTTP_RPC_PORT", "0"),
-    ("DYN_HTTP_RESPONSE_HOST", "127.0.0.1"),
-    ("DYN_HTTP_RESPONSE_PORT", "0"),
-];
-
 /// One pair.
 pub(crate) struct Planes {
     request: &'static str,
     response: &'static str,
     pooled: bool,
+    /// The way of its answers is timed, and nothing else is.
+    clocked: bool,
     /// `mem` has one runtime for both sides.
     both_sides: OnceLock<Biplane>,
 }
 
 impl Planes {
     pub(crate) fn new(request: &'static str, response: &'static str) -> Self {
-        Self { request, response, pooled: true, both_sides: OnceLock::new() }
+        Self { request, response, pooled: true, clocked: false, both_sides: OnceLock::new() }
     }
 
     /// A new link for every answer.
@@ -49,15 +41,20 @@ impl Planes {
         Self { pooled: false, ..self }
     }
 
+    /// The way of the answers alone.
+    pub(crate) fn clocked(self) -> Self {
+        Self { clocked: true, ..self }
+    }
+
     fn build(&self, store: &Path, nats: &str) -> biplane::Result<Biplane> {
         let builder = Biplane::builder()
-            .env(LISTENERS)
-            .env([("DYN_REQUEST_PLANE", self.request), ("DYN_RESPONSE_PLANE", self.response)])
+            .env(on_loopback(self.request, self.response))
             .env([("DYN_DISCOVERY_BACKEND", if self.within_process() { "mem" } else { "file" })])
             .env([("DYN_TCP_POOL_ENABLED", self.pooled.to_string())])
             .env([("DYN_FILE_KV", store)]);
         let builder = if nats.is_empty() { builder } else { builder.env([("NATS_SERVER", nats)]) };
-        builder.build()
+        let clock = |registry: &mut biplane::registry::Builder| registry.replace(call_home::CLOCKED).map(|_| ());
+        if self.clocked { builder.registry(clock) } else { builder }.build()
     }
 }
 
@@ -66,12 +63,13 @@ impl Peer for Planes {
 
     fn name(&self) -> String {
         let Self { request, response, .. } = self;
-        format!("{request}+{response}{}", if self.pooled { "" } else { "-unpooled" })
+        let (pooled, clocked) = (if self.pooled { "" } else { "-unpooled" }, if self.clocked { "-way" } else { "" });
+        format!("{request}+{response}{clocked}{pooled}")
     }
 
     fn can(&self, cell: &Cell) -> bool {
         // A thousand sockets at once, made and thrown away, measure the system.
-        self.pooled || cell.in_flight <= 64
+        self.clocked == cell.is_call_home() && (self.pooled || cell.in_flight <= 64)
     }
 
     fn within_process(&self) -> bool {
@@ -84,7 +82,10 @@ impl Peer for Planes {
         let store = tempfile::tempdir()?;
         let biplane = self.build(store.path(), &url)?;
         let served = [
-            biplane.serve(ECHO, handler_fn(echo)).start().await?,
+            match self.clocked {
+                true => biplane.serve(ECHO, handler_fn(call_home::answer)).start().await?,
+                false => biplane.serve(ECHO, handler_fn(echo)).start().await?,
+            },
             biplane.serve(ITEMS, handler_fn(produce)).start().await?,
         ];
         let _ = self.both_sides.set(biplane.clone());
@@ -152,5 +153,10 @@ impl Caller for Call {
     async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
         let request = Request::new(Subject::from_static("bench"), ask.encode()).with_timeout(TIMEOUT);
         count(self.items.open(request)?, ask).await
+    }
+
+    async fn call_home(&mut self) -> Outcome<Duration> {
+        let request = Request::new(Subject::from_static("bench"), Bytes::new()).with_timeout(TIMEOUT);
+        call_home::took(self.echo.open(request)?).await
     }
 }

@@ -36,7 +36,7 @@ impl Peer for Tarpc {
     }
 
     fn can(&self, cell: &Cell) -> bool {
-        !cell.is_stream()
+        cell.is_unary()
     }
 
     async fn serve(&self) -> Outcome<Serving> {

@@ -29,6 +29,10 @@ pub(super) fn of(results: &Results, cells: &[String]) -> String {
                 Some((row.contender.as_str(), row.ours, cpu, median(row.ratios.iter().copied())?))
             })
             .collect();
+        // The floor is not in every cell.
+        if bars.is_empty() {
+            continue;
+        }
         bars.sort_by(|a, b| a.3.total_cmp(&b.3));
         // A bar of the shortest length is there to be seen, too.
         let low = bars.iter().map(|bar| bar.3).fold(1.0, f64::min) / 1.2;

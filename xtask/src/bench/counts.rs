@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Requests that are counted: many batches of what is in flight.
 fn requests(cell: &str, quick: bool) -> u64 {
-    let requests = if cell.starts_with("stream") { 1_000 } else { 20_000 };
+    let requests = if cell.starts_with("unary") { 20_000 } else { 1_000 };
     if quick { requests / 4 } else { requests }
 }
 

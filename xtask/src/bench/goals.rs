@@ -2,8 +2,10 @@
 //! What we want to reach, and how far we are. A figure that stands in a relation to another's is put into it round by round.
 
 use super::results::{Results, Row, Run, median};
+use super::verdict::Verdict;
 
 /// A figure of a contender in a cell, for each round.
+#[derive(Clone, Copy)]
 enum Figure {
     Cpu,
     P50,
@@ -12,58 +14,104 @@ enum Figure {
     SyscallsOfItem,
 }
 
+/// What is judged of it.
+#[derive(Clone, Copy)]
+enum Relation {
+    Itself,
+    /// As a multiple of the same figure of that contender.
+    Times(&'static str),
+    /// What it has above that contender's.
+    Above(&'static str),
+    /// The same, shared by client and server.
+    AboveForASide(&'static str),
+}
+
 struct Goal {
     contender: &'static str,
     cell: &'static str,
     figure: Figure,
-    /// Whose same figure is the measure; nobody, where the figure stands for itself.
-    to: Option<&'static str>,
-    at_most: f64,
+    relation: Relation,
+    /// A part of another goal has none of its own.
+    at_most: Option<f64>,
 }
 
-const fn goal(contender: &'static str, cell: &'static str, to: &'static str, at_most: f64) -> Goal {
-    Goal { contender, cell, figure: Figure::Cpu, to: Some(to), at_most }
+const fn goal(contender: &'static str, cell: &'static str, relation: Relation, at_most: f64) -> Goal {
+    Goal { contender, cell, figure: Figure::Cpu, relation, at_most: Some(at_most) }
 }
+
+/// The way of answers that call home, pooled, against a new link for each.
+const fn way(contender: &'static str, figure: Figure, unpooled: &'static str) -> Goal {
+    Goal { figure, ..goal(contender, "call-home-x1", Times(unpooled), 0.2) }
+}
+
+const fn part(contender: &'static str, cell: &'static str, relation: Relation) -> Goal {
+    Goal { at_most: None, ..goal(contender, cell, relation, 0.0) }
+}
+
+use Relation::{Above, AboveForASide, Itself, Times};
 
 const GOALS: &[Goal] = &[
-    goal("tcp+tcp", "unary-128x64", "floor", 2.0),
-    goal("tcp+tcp", "unary-128x64", "tonic", 1.0 / 15.0),
-    goal("tcp+tcp", "unary-128x1024", "floor", 2.0),
-    goal("tcp+tcp", "unary-128x1", "ping-pong", 1.15),
-    Goal { figure: Figure::P50, ..goal("tcp+tcp", "unary-128x1", "ping-pong", 1.15) },
-    goal("tcp+tcp", "unary-16Kx64", "floor", 1.2),
-    goal("tcp+tcp", "stream-ready", "floor", 1.5),
-    goal("tcp+tcp", "stream-ready", "tonic", 0.1),
-    goal("tcp+tcp", "stream-paced", "floor", 1.5),
-    Goal { figure: Figure::SyscallsOfItem, to: None, ..goal("tcp+tcp", "stream-paced", "", 0.06) },
-    goal("http+http", "unary-128x64", "hyper-h2", 1.15),
-    goal("http+http", "stream-ready", "hyper-h2", 0.25),
-    goal("ws", "unary-128x64", "floor", 2.5),
-    Goal { figure: Figure::P50, ..goal("http+tcp", "unary-128x1", "http+tcp-unpooled", 0.2) },
-    Goal { figure: Figure::P99, ..goal("http+tcp", "unary-128x1", "http+tcp-unpooled", 0.2) },
-    Goal { figure: Figure::P50, ..goal("nats+tcp", "unary-128x1", "nats+tcp-unpooled", 0.2) },
-    Goal { figure: Figure::P99, ..goal("nats+tcp", "unary-128x1", "nats+tcp-unpooled", 0.2) },
+    goal("tcp+tcp", "unary-128x64", Times("floor"), 2.0),
+    goal("tcp+tcp", "unary-128x64", Times("tonic"), 1.0 / 15.0),
+    goal("tcp+tcp", "unary-128x1024", Times("floor"), 2.0),
+    goal("tcp+tcp", "unary-128x1", Times("ping-pong"), 1.15),
+    Goal { figure: Figure::P50, ..goal("tcp+tcp", "unary-128x1", Times("ping-pong"), 1.15) },
+    goal("tcp+tcp", "unary-128x1", AboveForASide("ping-pong"), 1.0),
+    goal("tcp+tcp", "unary-16Kx64", Times("floor"), 1.2),
+    goal("tcp+tcp", "stream-ready", Times("floor"), 1.5),
+    goal("tcp+tcp", "stream-ready", Times("tonic"), 0.1),
+    goal("tcp+tcp", "stream-paced", Times("floor"), 1.5),
+    Goal { figure: Figure::SyscallsOfItem, ..goal("tcp+tcp", "stream-paced", Itself, 0.06) },
+    way("http+tcp-way", Figure::P50, "http+tcp-way-unpooled"),
+    way("http+tcp-way", Figure::P99, "http+tcp-way-unpooled"),
+    goal("http+tcp-way", "call-home-x1", Above("http+tcp-way-unpooled"), -50.0),
+    way("nats+tcp-way", Figure::P50, "nats+tcp-way-unpooled"),
+    way("nats+tcp-way", Figure::P99, "nats+tcp-way-unpooled"),
+    goal("nats+tcp-way", "call-home-x1", Above("nats+tcp-way-unpooled"), -50.0),
+    part("http+tcp-way", "call-home-x64", Above("http+tcp-way-unpooled")),
+    part("nats+tcp-way", "call-home-x64", Above("nats+tcp-way-unpooled")),
+    goal("http+http", "unary-128x64", Times("hyper-h2"), 1.15),
+    goal("http+http", "stream-ready", Times("hyper-h2"), 0.25),
+    goal("ws", "unary-128x64", Times("floor"), 2.5),
+    goal("tcp+tcp", "unary-128x64", Above("connect-tcp"), 0.25),
+    part("connect-tcp-boundary", "unary-128x64", Above("connect-tcp")),
+    part("connect-tcp-hooks", "unary-128x64", Above("connect-tcp")),
+    part("connect-tcp-metrics", "unary-128x64", Above("connect-tcp")),
+    goal("tcp+tcp", "unary-16Kx64", Times("connect-tcp"), 1.05),
+    part("connect-tcp-boundary", "unary-16Kx64", Times("connect-tcp")),
+    part("connect-tcp-hooks", "unary-16Kx64", Times("connect-tcp")),
+    part("connect-tcp-metrics", "unary-16Kx64", Times("connect-tcp")),
 ];
 
-/// A line for each goal whose figures are there.
-pub(super) fn lines(results: &Results) -> Vec<String> {
-    GOALS.iter().filter_map(|goal| goal.line(results)).collect()
+/// One for each goal whose figures are there.
+pub(super) fn of(results: &Results) -> Vec<Verdict> {
+    GOALS.iter().filter_map(|goal| goal.verdict(results)).collect()
 }
 
 impl Goal {
-    fn line(&self, results: &Results) -> Option<String> {
+    fn verdict(&self, results: &Results) -> Option<Verdict> {
         let row = |name: &str| results.of_cell(self.cell).find(|row| row.contender == name);
         let own = self.figures(row(self.contender)?);
-        let (is, unit, to) = match self.to {
-            Some(to) => {
-                let other = self.figures(row(to)?);
-                (median(own.iter().zip(&other).map(|(own, other)| own / other))?, "x", format!(" to {to}"))
-            }
-            None => (median(own.into_iter())?, "", String::new()),
+        let against = |to: &str, put: fn(f64, f64) -> f64| {
+            let other = self.figures(row(to)?);
+            median(own.iter().zip(&other).map(|(own, other)| put(*own, *other)))
         };
-        let word = if is <= self.at_most { "met   " } else { "MISSED" };
-        let (name, cell, figure, most) = (self.contender, self.cell, self.figure.name(), self.at_most);
-        Some(format!("{word}  {name} {cell}, {figure}{to}: {is:.3}{unit} (at most {most:.3}{unit})"))
+        let (figure, own_unit) = self.figure.name();
+        let (is, unit, to) = match self.relation {
+            Itself => (median(own.iter().copied())?, own_unit, String::new()),
+            Times(to) => (against(to, |own, other| own / other)?, "x", format!(" to {to}'s")),
+            Above(to) => (against(to, |own, other| own - other)?, own_unit, format!(" above {to}'s")),
+            AboveForASide(to) => {
+                (against(to, |own, other| (own - other) / 2.0)?, own_unit, format!(" above {to}'s, for each side"))
+            }
+        };
+        let shown = |figure: f64| format!("{figure:.3} {unit}").trim_end().replace(" x", "x");
+        Some(Verdict {
+            what: format!("{} {}: {figure}{to}", self.contender, self.cell),
+            is: shown(is),
+            at_most: self.at_most.map(shown),
+            met: self.at_most.is_none_or(|most| is <= most),
+        })
     }
 
     fn figures(&self, row: &Row) -> Vec<f64> {
@@ -78,12 +126,13 @@ impl Goal {
 }
 
 impl Figure {
-    fn name(&self) -> &'static str {
+    /// With its unit.
+    fn name(self) -> (&'static str, &'static str) {
         match self {
-            Self::Cpu => "CPU",
-            Self::P50 => "p50",
-            Self::P99 => "p99",
-            Self::SyscallsOfItem => "system calls for an item",
+            Self::Cpu => ("CPU", "us"),
+            Self::P50 => ("p50", "us"),
+            Self::P99 => ("p99", "us"),
+            Self::SyscallsOfItem => ("system calls for an item", ""),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::machine::Machine;
 use super::results::{Results, Row, median};
+use super::verdict::Verdict;
 
 /// The string `name` in a line.
 pub(super) fn text(line: &str, name: &str) -> Option<String> {
@@ -33,14 +34,16 @@ pub(super) fn number(line: &str, name: &str) -> Option<f64> {
 }
 
 /// Everything, with each round's figures.
-pub(super) fn of(results: &Results, machine: &Machine) -> String {
+pub(super) fn of(results: &Results, verdicts: &[Verdict], machine: &Machine) -> String {
     let rows: Vec<String> = results.rows.iter().map(row).collect();
+    let verdicts: Vec<String> = verdicts.iter().map(|verdict| verdict.line()).collect();
     let strings = |all: &[String]| all.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
     format!(
-        "{{\n  \"machine\": {},\n  \"absent\": [{}],\n  \"remarks\": [{}],\n  \"rows\": [\n    {}\n  ]\n}}\n",
+        "{{\n  \"machine\": {},\n  \"absent\": [{}],\n  \"remarks\": [{}],\n  \"goals\": [{}],\n  \"rows\": [\n    {}\n  ]\n}}\n",
         quoted(&machine.to_string()),
         strings(&results.absent),
         strings(&results.remarks),
+        strings(&verdicts),
         rows.join(",\n    ")
     )
 }

@@ -13,6 +13,7 @@ mod options;
 mod programs;
 mod results;
 mod table;
+mod verdict;
 
 use std::fs;
 use std::path::PathBuf;
@@ -55,7 +56,8 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             for contender in contenders.iter().filter(|contender| contender.can(cell)) {
                 let is_floor = contender.name == FLOOR;
                 if !is_floor && since_floor == FLOOR_EVERY {
-                    let floor_itself = contenders.iter().find(|contender| contender.name == FLOOR);
+                    let floor_itself =
+                        contenders.iter().find(|contender| contender.name == FLOOR && contender.can(cell));
                     floor =
                         floor_itself.and_then(|contender| drive(contender, cell, &options).ok()).map(|run| run.cpu_us);
                     since_floor = 0;
@@ -85,11 +87,21 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
 
     println!("\n{}", table::plain(&results, &cells));
-    goals::lines(&results).iter().for_each(|line| println!("  {line}"));
-    write(&options.json.clone().unwrap_or_else(|| folder().join("results.json")), &json::of(&results, &machine))?;
+    let mut verdicts = goals::of(&results);
+    let mut memory = String::new();
+    if options.is_whole() {
+        println!("  counting the hot paths");
+        verdicts.extend(verdict::exact());
+        memory = crate::footprint::measure(&[]).unwrap_or_else(|why| format!("not measured: {why}\n"));
+        verdicts.extend(verdict::of_memory(&memory));
+        println!();
+    }
+    verdicts.iter().for_each(|verdict| println!("  {}", verdict.line()));
+    let json = json::of(&results, &verdicts, &machine);
+    write(&options.json.clone().unwrap_or_else(|| folder().join("results.json")), &json)?;
     write(&folder().join("results.svg"), &chart::of(&results, &cells))?;
     if options.write_docs {
-        document::write(&results, &cells, &machine, &options)?;
+        document::write(&results, &cells, (&verdicts, &memory), &machine, &options)?;
     }
     let failed: Vec<&Row> = results.rows.iter().filter(|row| row.failed.is_some()).collect();
     // A peer that is not there is no failure of ours; one of our own programs is.

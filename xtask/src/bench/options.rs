@@ -72,9 +72,19 @@ impl Options {
         Ok(all.into_iter().filter(wanted).collect())
     }
 
-    /// The cells of these contenders that are wanted, in the order of the first.
+    /// Nothing is left out.
+    pub(super) fn is_whole(&self) -> bool {
+        self.only.is_empty()
+    }
+
+    /// The cells of these contenders that are wanted, those of the first before those that it has not.
     pub(super) fn cells(&self, contenders: &[Contender]) -> Vec<String> {
-        let all = contenders.first().map(|first| first.cells.clone()).unwrap_or_default();
+        let mut all: Vec<String> = Vec::new();
+        for cell in contenders.iter().flat_map(|contender| &contender.cells) {
+            if !all.contains(cell) {
+                all.push(cell.clone());
+            }
+        }
         let words: Vec<&String> =
             self.only.iter().filter(|word| all.iter().any(|cell| cell.contains(word.as_str()))).collect();
         let wanted = |cell: &String| words.is_empty() || words.iter().any(|word| cell.contains(word.as_str()));

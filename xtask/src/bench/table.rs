@@ -111,6 +111,10 @@ pub(super) fn title(cell: &str) -> String {
         "unary-16Kx64" => "Unary, 16 KiB, 64 in flight",
         "stream-ready" => "Streams of 100 items of 64 bytes, all ready at once, 64 streams",
         "stream-paced" => "Streams of 100 items of 64 bytes, one for each turn of the scheduler, 64 streams",
+        "call-home-x1" => {
+            "Answers that call home, one in flight: their way alone timed, the CPU is the whole request's"
+        }
+        "call-home-x64" => "The same, 64 in flight",
         other => other,
     }
     .to_owned()

@@ -231,3 +231,125 @@ fn read_error(raw: &Bytes) -> Result<PeerError, &'static str> {
         None => error,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Keys as they may be written: plainly, with an escape, nearly, and others.
+    fn key() -> impl Strategy<Value = &'static str> {
+        prop_oneof![
+            4 => prop::sample::select(&["jsonrpc", "id", "method", "params", "result", "error"][..]),
+            1 => prop::sample::select(&[r"\u0069d", r"met\u0068od", r"\u006asonrpc", r"\u0070arams"][..]),
+            1 => prop::sample::select(&["i", "Id", "id ", "ids", "methods", "par", "e", "", "x\u{e9}", r"\n"][..]),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            "-?[1-9][0-9]{0,20}",
+            Just(r#""2.0""#.to_owned()),
+            "[a-z\u{e9} /]{0,40}".prop_map(|text| format!("\"{text}\"")),
+            Just(r#""a\"b\\""#.to_owned()),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec(("[a-z]{0,12}", inner), 0..3).prop_map(|members| {
+                    let members: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                    format!("{{{}}}", members.join(", "))
+                }),
+            ]
+        })
+    }
+
+    /// A member with its value and the blanks between.
+    fn member() -> impl Strategy<Value = String> {
+        let sensible = prop::sample::select(
+            &[
+                r#""jsonrpc":"2.0""#,
+                r#""id":7"#,
+                r#""id":"seven""#,
+                r#""method":"tools/call""#,
+                r#""params":{"a":1}"#,
+                r#""result":{}"#,
+                r#""error":{"code":1,"message":"m"}"#,
+            ][..],
+        );
+        prop_oneof![
+            3 => sensible.prop_map(str::to_owned),
+            1 => (key(), "[ \n]{0,2}", "[ \t]{0,2}", value())
+                .prop_map(|(key, before, behind, value)| format!("\"{key}\"{before}:{behind}{value}")),
+        ]
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop::collection::vec(member(), 0..7)
+            .prop_map(|members| format!("{{\"jsonrpc\":\"2.0\",{}}}", members.join(", ")).replace(",}", "}"))
+    }
+
+    /// All members by the slow way: keys unescaped, values as they are written.
+    fn members(text: &[u8]) -> Vec<(String, Value)> {
+        let unescaped = |key: &[u8]| json::text(&[b"\"", key, b"\""].concat()).unwrap().into_owned();
+        json::members(text).map(|(key, value)| (unescaped(key), serde_json::from_slice(value).unwrap())).collect()
+    }
+
+    fn is_json(text: &[u8]) -> bool {
+        serde_json::from_slice::<IgnoredAny>(text).is_ok() && std::str::from_utf8(text).is_ok()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        /// What is taken has each known member once, however its key is spelled, and says what a library of the field reads.
+        #[test]
+        fn what_is_taken_is_what_others_read(text in text()) {
+            let text = Bytes::from(text);
+            let taken = Packet::parse(&text);
+            prop_assert_eq!(matches!(&taken, Err(bad) if bad.code == PARSE_ERROR), !is_json(&text));
+            let Ok(packet) = taken else { return Ok(()) };
+            let members = members(&text);
+            let only = |name: &str| {
+                let mut found = members.iter().filter(|(key, _)| key == name);
+                (found.next().map(|(_, value)| value.clone()), found.next().is_some())
+            };
+            for name in ["jsonrpc", "id", "method", "params", "result", "error"] {
+                prop_assert!(!only(name).1, "{} is there twice", name);
+            }
+            let read = |raw: &[u8]| serde_json::from_slice::<Value>(raw).unwrap();
+            let (id, method, body) = match &packet {
+                Packet::Request { id, method, message } => (Some(id), Some(method), Some((&message.body, "params"))),
+                Packet::Notification { method, message } => (None, Some(method), Some((&message.body, "params"))),
+                Packet::Response { id, outcome } => (Some(id), None, outcome.as_ref().ok().map(|message| (&message.body, "result"))),
+            };
+            // What could not be read has no id, or null.
+            prop_assert_eq!(id.map(|id| read(&id.raw())).filter(|id| !id.is_null()), only("id").0.filter(|id| !id.is_null()));
+            prop_assert_eq!(method.map(|method| Value::from(method.as_str())), only("method").0);
+            if let Some((body, name)) = body {
+                prop_assert_eq!((!body.is_empty()).then(|| read(body)), only(name).0);
+            }
+            // And what is written of it reads the same again.
+            prop_assert_eq!(Packet::parse(&packet.to_bytes()).unwrap(), packet);
+        }
+
+        /// Anything else is refused as what it is, and nothing of it is believed.
+        #[test]
+        fn what_is_broken_is_refused_as_others_do(text in text(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut text = text.into_bytes();
+            *at.get_mut(&mut text) = byte;
+            let taken = Packet::parse(&Bytes::from(text.clone()));
+            prop_assert_eq!(matches!(&taken, Err(bad) if bad.code == PARSE_ERROR), !is_json(&text), "{:?}", text);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_as_others_do(text in prop::collection::vec(any::<u8>(), 0..64)) {
+            let taken = Packet::parse(&Bytes::from(text.clone()));
+            prop_assert_eq!(matches!(&taken, Err(bad) if bad.code == PARSE_ERROR), !is_json(&text));
+        }
+    }
+}

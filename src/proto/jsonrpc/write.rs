@@ -37,6 +37,7 @@ fn call(id: Option<&Id>, method: &Subject, message: &Message, out: &mut BytesMut
 #[inline]
 fn begin<const N: usize>(id: &Id, next: &[u8; N], out: &mut BytesMut) {
     const FIRST: &[u8; 22] = br#"{"jsonrpc":"2.0","id":"#;
+    const { assert!(FIRST.len() + 20 + N <= 64) };
     match &id.0 {
         // In one piece: what is appended in small ones costs more for each than its bytes.
         Written::Number(number) => {

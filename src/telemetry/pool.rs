@@ -105,7 +105,8 @@ impl PoolMetrics {
     /// This pool now has so many links with and without an open stream.
     #[inline]
     pub fn set(&self, active: usize, idle: usize) {
-        let half = |links: usize| (links as u64).min(u64::from(u32::MAX));
+        // Nobody has four thousand million links.
+        let half = |links: usize| u64::from(links as u32);
         self.0.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Parts by themselves.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use biplane::plane::ReplyTo;
 use biplane::pool::{Link, Pool, PoolKey, PoolSettings};
 use biplane::proto::frame::{self, Header, Kind, StreamId};
 use biplane::proto::jsonrpc::{Id, Packet};
-use biplane::proto::mux::{Incoming, Limits, Mux, Role};
+use biplane::proto::mux::{Batch, Incoming, Limits, Mux, Role};
 use biplane::proto::open::Open;
 use biplane::proto::prologue::Prologue;
 use biplane::stream::Unended;
@@ -47,17 +46,15 @@ pub(super) fn mux(rounds: Rounds) -> f64 {
     };
     let end = |role| Mux::new(role, Prologue::default(), Prologue::default(), limits, now);
     let (mut caller, mut responder) = (end(Role::Dialer), end(Role::Acceptor));
-    let (mut writing, mut input) = (VecDeque::new(), BytesMut::with_capacity(1 << 20));
+    let (mut batch, mut input) = (Batch::default(), BytesMut::with_capacity(1 << 20));
     let mut carry = move |from: &mut Mux, to: &mut Mux| {
-        from.take_output(&mut writing);
-        let mut bytes = 0;
+        from.swap_output(&mut batch);
         // A socket copies too; what both ends keep of it is theirs.
         input.reserve(1 << 12);
-        for segment in writing.drain(..) {
-            bytes += segment.len();
-            input.extend_from_slice(&segment);
-        }
-        from.wrote(bytes);
+        let before = input.len();
+        batch.pieces().for_each(|piece| input.extend_from_slice(piece));
+        from.wrote(input.len() - before);
+        batch.clear();
         to.feed(&mut input, now).expect("the peer keeps the rules");
     };
     let (subject, body) = (Subject::from_static("bench.echo"), Bytes::from_static(&[7; 128]));
@@ -145,10 +142,12 @@ pub(super) fn envelope(rounds: Rounds) -> f64 {
     let (text, mut out) = (message(), BytesMut::with_capacity(1 << 20));
     let other = Id::number(90125);
     repeated(rounds, || {
-        let Ok(Packet::Request { id, method, message }) = Packet::parse(&text) else { panic!("it is a request") };
+        let Ok(mut packet) = Packet::parse(&text) else { panic!("it is a message") };
+        let Packet::Request { id, method, .. } = &mut packet else { panic!("it is a request") };
         assert!(id.as_number() == Some(417) && method.as_str() == "tools/call");
+        *id = other.clone();
         out.clear();
-        Packet::Request { id: other.clone(), method, message }.write(&mut out);
+        packet.write(&mut out);
         assert!(out.len() > text.len());
     })
 }

@@ -71,6 +71,21 @@ struct Entry<L> {
     pinged: Option<Instant>,
 }
 
+impl<L: Link> Entry<L> {
+    /// Whether it can take one more lease, of at most so many.
+    #[inline]
+    fn may_lease(&self, limit: usize) -> bool {
+        self.leases < limit && self.retired.is_none() && self.link.is_usable() && self.link.has_room()
+    }
+
+    #[inline]
+    fn lease(&mut self, index: usize, origin: Origin) -> Grant<L> {
+        self.leases += 1;
+        self.served = true;
+        Grant { link: Arc::clone(&self.link), index, origin }
+    }
+}
+
 /// Names a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
@@ -166,6 +181,21 @@ impl<L: Link, W> Core<L, W> {
         if !self.waiting.is_empty() {
             return None;
         }
+        // Nearly always the first link is idle or the only one; then it is the least loaded.
+        let is_only = self.links.len() == 1;
+        match self.links.get_mut(0) {
+            Some(first) if (first.leases == 0 || is_only) && first.may_lease(self.limits.leases_per_link) => {
+                self.active += usize::from(first.leases == 0);
+                self.warm = true;
+                self.counts.reused += 1;
+                Some(first.lease(0, Origin::Reused))
+            }
+            _ => self.try_any(),
+        }
+    }
+
+    #[inline(never)]
+    fn try_any(&mut self) -> Option<Grant<L>> {
         let index = self.least_loaded()?;
         self.lease(index, Origin::Reused)
     }
@@ -204,17 +234,23 @@ impl<L: Link, W> Core<L, W> {
             entry.idle_since = None;
             entry.pinged = None;
         }
-        let cause = match entry.retired {
-            _ if discarded => Some(Cause::Discarded),
-            Some(cause) => Some(cause),
-            None if !self.limits.reuse => Some(Cause::Unpooled),
-            None if !entry.link.is_usable() => Some(Cause::Spent),
-            None => None,
-        };
-        if let Some(cause) = cause {
-            self.retire(index, cause);
+        if discarded || entry.retired.is_some() || !self.limits.reuse || !entry.link.is_usable() {
+            self.retire_returned(index, discarded);
         }
         self.pump(Origin::Reused);
+    }
+
+    /// A link that was just returned, and that nobody is to have again.
+    #[cold]
+    #[inline(never)]
+    fn retire_returned(&mut self, index: usize, discarded: bool) {
+        let cause = match self.links.get(index).and_then(|entry| entry.retired) {
+            _ if discarded => Cause::Discarded,
+            Some(cause) => cause,
+            None if !self.limits.reuse => Cause::Unpooled,
+            None => Cause::Spent,
+        };
+        self.retire(index, cause);
     }
 
     /// A dial brought a link. `random` is uniform and sets the jitter of the link's lifetime.
@@ -226,8 +262,9 @@ impl<L: Link, W> Core<L, W> {
             self.effects().evicted.push((link, cause));
             return;
         }
-        // Never while there are links: how they are counted depends on it.
-        if let Some(capacity) = link.capacity().filter(|_| self.links.is_empty()) {
+        // Never while there are links: how they are counted depends on it. A link that serves once has one lease, whatever
+        // it could carry.
+        if let Some(capacity) = link.capacity().filter(|_| self.links.is_empty() && self.limits.reuse) {
             self.limits.leases_per_link = capacity.max(1);
         }
         let expires = now.checked_add(jittered(self.limits.max_lifetime, random));
@@ -276,6 +313,12 @@ impl<L: Link, W> Core<L, W> {
             self.retire(index, Cause::Closed);
         }
         self.waiting.drain(..).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// Whether there is something to be done.
+    #[inline]
+    pub(super) fn has_effects(&self) -> bool {
+        self.effects.is_some()
     }
 
     /// What is to be done; forgets it.
@@ -330,7 +373,6 @@ impl<L: Link, W> Core<L, W> {
 
     /// The link with the fewest leases that has room; among equals the one that has stood longest in its place, so that
     /// a pool that is hardly used converges on few links and the rest idles out. Retires the dead that it comes upon.
-    #[inline]
     fn least_loaded(&mut self) -> Option<usize> {
         loop {
             let mut fewest = self.limits.leases_per_link;
@@ -359,19 +401,12 @@ impl<L: Link, W> Core<L, W> {
         }
     }
 
-    #[inline]
     fn lease(&mut self, index: usize, origin: Origin) -> Option<Grant<L>> {
         let entry = self.links.get_mut(index)?;
-        if entry.leases == 0 {
-            self.active += 1;
-        }
-        entry.leases += 1;
-        entry.served = true;
+        self.active += usize::from(entry.leases == 0);
         self.warm = true;
-        if origin != Origin::Dialled {
-            self.counts.reused += 1;
-        }
-        Some(Grant { link: Arc::clone(&entry.link), index, origin })
+        self.counts.reused += u64::from(origin != Origin::Dialled);
+        Some(entry.lease(index, origin))
     }
 
     /// Hands the link out no more; closes it now, or when its last lease comes back. The first cause stands.

@@ -21,7 +21,7 @@ pub struct Lease<L: Link> {
 }
 
 impl<L: Link> Lease<L> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(slot: Arc<Slot<L>>, grant: Grant<L>) -> Self {
         if tracing::enabled!(target: LOG, tracing::Level::TRACE) {
             log(&slot, grant.origin);
@@ -56,6 +56,7 @@ impl<L: Link> Deref for Lease<L> {
 }
 
 impl<L: Link> Drop for Lease<L> {
+    #[inline]
     fn drop(&mut self) {
         self.slot.checkin(self.index, self.discarded);
     }

@@ -136,6 +136,7 @@ impl<L: Link> Slot<L> {
         Name(&self.key)
     }
 
+    #[inline]
     fn state(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,23 +147,25 @@ impl<L: Link> Slot<L> {
     fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<L, Waiter<L>>) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.core);
-        let effects = state.core.take_effects();
         let (active, idle) = state.core.gauges();
         if state.shown != (active, idle) {
             state.shown = (active, idle);
             // Under the lock, or an older figure could overwrite a newer one.
             self.metrics.set(active, idle);
         }
-        let Some(effects) = effects else { return result };
-        let runtime = state.runtime.clone();
-        drop(state);
-        self.carry_out(*effects, runtime);
+        if state.core.has_effects() {
+            self.carry_out(state);
+        }
         result
     }
 
     #[cold]
-    fn carry_out(self: &Arc<Self>, effects: Effects<L, Waiter<L>>, runtime: Option<Handle>) {
-        let Effects { evicted, grants, pings, dials } = effects;
+    #[inline(never)]
+    fn carry_out(self: &Arc<Self>, mut state: MutexGuard<'_, State<L>>) {
+        let Some(effects) = state.core.take_effects() else { return };
+        let runtime = state.runtime.clone();
+        drop(state);
+        let Effects { evicted, grants, pings, dials } = *effects;
         for (link, cause) in evicted {
             self.evict(&link, cause);
         }

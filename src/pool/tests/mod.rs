@@ -32,6 +32,8 @@ pub(super) struct TestLink {
     pub(super) room: AtomicBool,
     pub(super) pings: AtomicUsize,
     pub(super) closes: AtomicUsize,
+    /// What its handshake told.
+    capacity: Option<usize>,
     peer: Option<Arc<Peer>>,
 }
 
@@ -41,6 +43,7 @@ impl TestLink {
             id,
             usable: AtomicBool::new(true),
             room: AtomicBool::new(true),
+            capacity: None,
             pings: AtomicUsize::new(0),
             closes: AtomicUsize::new(0),
             peer: None,
@@ -59,6 +62,10 @@ impl Link for TestLink {
 
     fn has_room(&self) -> bool {
         self.room.load(SeqCst)
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        self.capacity
     }
 
     fn ping(&self) {
@@ -88,6 +95,8 @@ pub(super) struct Peer {
     pub(super) failures: AtomicUsize,
     /// One permit is one dial that may end.
     pub(super) gate: Semaphore,
+    /// What handshakes tell.
+    pub(super) capacity: Option<usize>,
 }
 
 impl Peer {
@@ -101,9 +110,18 @@ impl Peer {
         Self::with_permits(0)
     }
 
+    /// As [`Self::eager`], and the handshakes tell how many leases a link takes.
+    pub(super) fn with_capacity(capacity: usize) -> Arc<Self> {
+        Arc::new(Self::new(Semaphore::new(1 << 20), Some(capacity)))
+    }
+
+    fn new(gate: Semaphore, capacity: Option<usize>) -> Self {
+        Self { dials: AtomicUsize::new(0), open: AtomicUsize::new(0), failures: AtomicUsize::new(0), gate, capacity }
+    }
+
     fn with_permits(permits: usize) -> Arc<Self> {
         let gate = Semaphore::new(permits);
-        Arc::new(Self { dials: AtomicUsize::new(0), open: AtomicUsize::new(0), failures: AtomicUsize::new(0), gate })
+        Arc::new(Self::new(gate, None))
     }
 
     pub(super) fn dials(&self) -> usize {
@@ -134,6 +152,7 @@ impl Peer {
             // Counts the socket from the first moment, whether the dial ends well, badly or not at all.
             let mut link = TestLink::new(id);
             link.peer = Some(Arc::clone(&self));
+            link.capacity = self.capacity;
             self.gate.acquire().await.map_err(|_| Error::connect("the gate is gone"))?.forget();
             let failing = self.failures.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
             if failing { Err(Error::connect(format!("dial {id} was refused"))) } else { Ok(link) }

@@ -13,7 +13,9 @@ mod scan;
 mod scanner;
 
 pub use edit::{remove, set};
-pub use scan::{Malformed, Member, Members, check, check_members, members};
+pub(crate) use scan::check_members;
+pub use scan::{Malformed, Member, Members, check, members};
+pub(crate) use scanner::is_plain_text;
 
 /// The raw value at `path`, without a copy; `None` if a key of the path is missing or what bears it is no object.
 pub fn get(text: &Bytes, path: &[&str]) -> Option<Bytes> {
@@ -42,12 +44,18 @@ pub fn quote(text: &str) -> Bytes {
 
 /// Appends what [`quote`] makes.
 pub fn write_quoted(text: &str, out: &mut BytesMut) {
-    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)) {
-        return out.extend_from_slice(&quote(text));
+    out.extend_from_slice(b"\"");
+    write_escaped(text, out);
+    out.extend_from_slice(b"\"");
+}
+
+/// Appends what [`quote`] makes, without its quotes.
+pub(crate) fn write_escaped(text: &str, out: &mut BytesMut) {
+    if is_plain_text(text.as_bytes()) {
+        return out.extend_from_slice(text.as_bytes());
     }
-    out.extend_from_slice(b"\"");
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(b"\"");
+    let quoted = quote(text);
+    out.extend_from_slice(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::scanner::{Scanner, blank};
+use super::scanner::{Scanner, blank, unknown};
 
 /// Why a text is no JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +24,22 @@ impl std::error::Error for Malformed {}
 
 /// Whether `text` is one JSON value in UTF-8, at most 64 levels deep.
 pub fn check(text: &[u8]) -> Result<(), Malformed> {
-    check_members(text, |_| {})
+    check_members(text, unknown, |_, _| {})
 }
 
 /// [`check`], which on its one way through the text also tells where the members of its outermost object stand, in order.
 /// Where there is a fault, what it told before means nothing.
-pub fn check_members(text: &[u8], each: impl FnMut(Member)) -> Result<(), Malformed> {
+///
+/// `known` is given the text from each key on. Where that begins with a key that it expects, spelled plainly and with the
+/// colon right behind it, it tells which, and how long both are: so the member comes with its name.
+#[inline(always)]
+pub(crate) fn check_members<N>(
+    text: &[u8],
+    known: impl Fn(&[u8]) -> Option<(N, usize)>,
+    each: impl FnMut(Option<N>, Member),
+) -> Result<(), Malformed> {
     let mut scanner = Scanner::default();
-    if scanner.whole(text, each).is_none() {
+    if scanner.whole(text, known, each).is_none() {
         return Err(scanner.malformed(text));
     }
     // Outside of strings, JSON is ASCII.
@@ -79,7 +87,7 @@ impl Members<'_> {
             [b',', rest @ ..] => blank(rest),
             _ => return None,
         };
-        let (member, rest) = Scanner::default().member(self.text.len(), key, 0)?;
+        let (_, member, rest) = Scanner::default().member(self.text.len(), key, 0, unknown)?;
         (self.rest, self.is_first) = (Some(rest), false);
         Some(member)
     }

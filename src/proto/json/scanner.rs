@@ -13,6 +13,9 @@ const MAX_MEMBERS: usize = 10_000;
 /// Characters of a number.
 const MAX_NUMBER: usize = 64;
 
+/// Bytes of a long string that are looked at together.
+const BLOCK: usize = 32;
+
 /// What was seen on the way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scanner {
@@ -83,11 +86,18 @@ impl Scanner {
         self.seen & HIGH == 0
     }
 
-    /// One value and nothing behind it.
-    pub(super) fn whole<'a>(&mut self, text: &'a [u8], each: impl FnMut(Member)) -> Rest<'a> {
+    /// One value and nothing behind it. The members of its outermost object are told, with their names if `known` knows
+    /// them: see [`member`](Self::member).
+    #[inline(always)]
+    pub(super) fn whole<'a, N>(
+        &mut self,
+        text: &'a [u8],
+        known: impl Fn(&[u8]) -> Option<(N, usize)>,
+        each: impl FnMut(Option<N>, Member),
+    ) -> Rest<'a> {
         let start = blank(text);
         let rest = match start {
-            [b'{', ..] => self.object(text.len(), start, 0, each)?,
+            [b'{', ..] => self.object(text.len(), start, 0, known, each)?,
             _ => self.value(start, 0)?,
         };
         match blank(rest) {
@@ -99,7 +109,7 @@ impl Scanner {
     fn value<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
         match text {
             [b'"', ..] => self.string(text),
-            [b'{', ..] if depth < MAX_DEPTH => self.object(0, text, depth, |_| {}),
+            [b'{', ..] if depth < MAX_DEPTH => self.object(0, text, depth, unknown, |_, _| {}),
             [b'[', ..] if depth < MAX_DEPTH => self.array(text, depth),
             [b'{' | b'[', ..] => self.fail(Fault::Deep, text),
             [b't', rest @ ..] => self.word(text, rest.strip_prefix(b"rue")),
@@ -113,14 +123,21 @@ impl Scanner {
 
     /// Of a text of `length` bytes, in which places are counted.
     #[inline(always)]
-    fn object<'a>(&mut self, length: usize, text: &'a [u8], depth: usize, mut each: impl FnMut(Member)) -> Rest<'a> {
+    fn object<'a, N>(
+        &mut self,
+        length: usize,
+        text: &'a [u8],
+        depth: usize,
+        known: impl Fn(&[u8]) -> Option<(N, usize)>,
+        mut each: impl FnMut(Option<N>, Member),
+    ) -> Rest<'a> {
         let mut rest = blank(text.get(1..).unwrap_or_default());
         if let [b'}', rest @ ..] = rest {
             return Some(rest);
         }
         for _ in 0..MAX_MEMBERS {
-            let (member, behind) = self.member(length, rest, depth)?;
-            each(member);
+            let (name, member, behind) = self.member(length, rest, depth, &known)?;
+            each(name, member);
             rest = match blank(behind) {
                 [b',', rest @ ..] => blank(rest),
                 [b'}', rest @ ..] => return Some(rest),
@@ -131,19 +148,38 @@ impl Scanner {
     }
 
     /// A member of an object that is `depth` levels deep, in a text of `length` bytes.
+    ///
+    /// `known` looks at what is left of the text: where that begins with a key that it expects, spelled plainly, it tells
+    /// which, and the length of the key with its colon. To compare costs less than to find the key's end.
     #[inline(always)]
-    pub(super) fn member<'a>(&mut self, length: usize, text: &'a [u8], depth: usize) -> Option<(Member, &'a [u8])> {
+    pub(super) fn member<'a, N>(
+        &mut self,
+        length: usize,
+        text: &'a [u8],
+        depth: usize,
+        known: impl Fn(&[u8]) -> Option<(N, usize)>,
+    ) -> Option<(Option<N>, Member, &'a [u8])> {
         let at = |rest: &[u8]| length.wrapping_sub(rest.len());
-        let behind = self.string(text)?;
-        let value = match blank(behind) {
-            [b':', rest @ ..] => blank(rest),
-            rest => {
-                self.fail(Fault::Colon, rest);
-                return None;
+        let (name, key_end, value) = match known(text) {
+            Some((name, long)) => {
+                let value = text.get(long..).unwrap_or_default();
+                (Some(name), at(value).wrapping_sub(1), value)
+            }
+            None => {
+                let behind = self.string(text)?;
+                match blank(behind) {
+                    [b':', rest @ ..] => (None, at(behind), rest),
+                    rest => {
+                        self.fail(Fault::Colon, rest);
+                        return None;
+                    }
+                }
             }
         };
-        let rest = self.value(value, depth + 1)?;
-        Some((Member { key: at(text)..at(behind), value: at(value)..at(rest) }, rest))
+        let value = blank(value);
+        // Most values are strings, which need no way down.
+        let rest = if let [b'"', ..] = value { self.string(value)? } else { self.value(value, depth + 1)? };
+        Some((name, Member { key: at(text)..key_end, value: at(value)..at(rest) }, rest))
     }
 
     fn array<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
@@ -179,9 +215,18 @@ impl Scanner {
     }
 
     #[inline(never)]
-    fn rest_of_string<'a>(&mut self, mut rest: &'a [u8]) -> Rest<'a> {
+    fn rest_of_string<'a>(&mut self, rest: &'a [u8]) -> Rest<'a> {
+        match self.plain(rest) {
+            [b'"', rest @ ..] => Some(rest),
+            rest => self.string_with_escapes(rest),
+        }
+    }
+
+    /// From the first byte on that does not stand for itself.
+    #[inline(never)]
+    fn string_with_escapes<'a>(&mut self, mut rest: &'a [u8]) -> Rest<'a> {
         loop {
-            rest = match self.plain(rest) {
+            rest = match rest {
                 [b'"', rest @ ..] => return Some(rest),
                 [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => rest,
                 [b'\\', b'u', a, b, c, d, rest @ ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => {
@@ -191,6 +236,7 @@ impl Scanner {
                 rest @ [_, ..] => return self.fail(Fault::Control, rest),
                 [] => return self.fail(Fault::EndsInString, &[]),
             };
+            rest = self.plain(rest);
         }
     }
 
@@ -206,10 +252,9 @@ impl Scanner {
                 return rest.get((special.trailing_zeros() / 8) as usize..).unwrap_or_default();
             }
             rest = behind;
-            while let Some((block, behind)) = rest.split_first_chunk::<32>()
-                && let Some(high) = plain_block(block)
+            while let Some((block, behind)) = rest.split_first_chunk::<BLOCK>()
+                && (is_plain_ascii(block) || (!self.saw_ascii() && is_plain(block)))
             {
-                self.seen |= u64::from(high);
                 rest = behind;
             }
         }
@@ -257,11 +302,16 @@ impl Scanner {
 
 /// Passes over blanks. Those who write for machines write none.
 #[inline(always)]
-pub(super) fn blank(mut text: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = text
-        && *first <= b' '
-        && matches!(first, b' ' | b'\t' | b'\n' | b'\r')
-    {
+pub(super) fn blank(text: &[u8]) -> &[u8] {
+    match text {
+        [b'\0'..=b' ', ..] => blanks(text),
+        _ => text,
+    }
+}
+
+#[inline(never)]
+fn blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
         text = rest;
     }
     text
@@ -275,19 +325,41 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 fn special_bytes(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
-    let is_zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes;
-    (is_zero(quote) | is_zero(backslash) | (word.wrapping_sub(EACH * 0x20) & !word)) & HIGH
+    // With this bit turned, the quote comes right behind the control characters, and what stands between them does not.
+    let low = (word ^ (EACH * 0x02)).wrapping_sub(EACH * 0x21);
+    let backslash = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+    (low | backslash) & !word & HIGH
 }
 
-/// All bits that are set in it; `None` if something in it does not stand for itself.
+/// Whether all of it stands for itself, and is ASCII.
 #[inline(always)]
-fn plain_block(block: &[u8; 32]) -> Option<u8> {
-    // No branch and no early end, so that the compiler makes vectors of it.
-    let (mut special, mut high) = (0, 0);
-    for byte in block {
-        special |= u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
-        high |= *byte;
+fn is_plain_ascii(block: &[u8; BLOCK]) -> bool {
+    // No branch and no early end, so that the compiler makes vectors of it. Beyond ASCII a byte is negative.
+    !block.iter().fold(false, |special, byte| special | ((*byte ^ 2).cast_signed() < 0x21) | (*byte == b'\\'))
+}
+
+/// Whether all of it stands for itself. Asked once it is known that not all is ASCII.
+#[inline(always)]
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    !block.iter().fold(false, |special, byte| special | ((*byte ^ 2) < 0x21) | (*byte == b'\\'))
+}
+
+/// Knows no key.
+pub(super) fn unknown(_: &[u8]) -> Option<((), usize)> {
+    None
+}
+
+/// Whether `text` may stand in a string as it is.
+pub(crate) fn is_plain_text(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else {
+        return !text.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+    };
+    // The last word overlaps the one before it.
+    let mut special = special_bytes(u64::from_le_bytes(*last));
+    let mut rest = text;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        special |= special_bytes(u64::from_le_bytes(*word));
+        rest = behind;
     }
-    (special == 0).then_some(high)
+    special == 0
 }

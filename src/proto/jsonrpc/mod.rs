@@ -213,9 +213,8 @@ mod tests {
             ["0", "7", "18446744073709551615", "18446744073709551616", "-1", "1.0", "1e3", "-0", "\"1\"", "\"\\u0031\""]
         {
             let id = Id::from_raw(Bytes::from_static(raw.as_bytes())).unwrap();
-            let mut out = BytesMut::new();
-            write::id(&id, &mut out);
-            assert_eq!((&out[..], &id.raw()[..]), (raw.as_bytes(), raw.as_bytes()));
+            let text = Packet::Response { id: id.clone(), outcome: Ok(Message::default()) }.to_bytes();
+            assert_eq!((json::get(&text, &["id"]).unwrap(), &id.raw()[..]), (Bytes::from(raw), raw.as_bytes()));
             assert_eq!(id.as_number().is_some(), raw.parse::<u64>().is_ok());
         }
     }

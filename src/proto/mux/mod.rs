@@ -326,7 +326,7 @@ impl Mux {
     }
 
     /// Gives what is to be written to a writer whose batch is empty, and keeps the batch to fill it next.
-    pub(crate) fn swap_output(&mut self, written: &mut Batch) {
+    pub fn swap_output(&mut self, written: &mut Batch) {
         self.out.swap(written);
     }
 

@@ -35,6 +35,7 @@ const CASES: &[Case] = &[
     Case { name: "pool-lease", operations: 1000, run: parts::pool_lease },
     Case { name: "pool-by-key", operations: 1000, run: parts::pool_by_key },
     Case { name: "envelope", operations: 1000, run: parts::envelope },
+    Case { name: "envelope-read", operations: 1000, run: parts::envelope_read },
     Case { name: "connect-url", operations: 1000, run: parts::connect_url },
     Case { name: "connect-service", operations: 1000, run: parts::connect_service },
     Case { name: "caller", operations: 1000, run: halves::caller },

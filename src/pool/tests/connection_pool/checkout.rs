@@ -265,6 +265,25 @@ async fn a_pool_that_is_off_dials_for_every_lease_within_the_limit() {
     assert_eq!(pool.stats(), PoolStats { created: 3, reused: 0, active: 0, idle: 0 });
 }
 
+/// HTTP/2 tells in its handshake how many streams a link takes.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_off_obeys_the_limit_whatever_a_link_could_carry() {
+    let mut off: PoolSettings = settings(2, 256);
+    off.config.enabled = false;
+    let peer = Peer::with_capacity(100);
+    let pool = peer.pool(off);
+    let first = pool.checkout(&key("a:1"), None).await.unwrap();
+    let second = pool.checkout(&key("a:1"), None).await.unwrap();
+    assert!(!first.is_reused() && !second.is_reused() && first.id != second.id);
+    assert!(pool.try_checkout(&key("a:1")).is_none());
+    assert_eq!(pool.checkout(&key("a:1"), soon()).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(peer.open(), 2);
+    drop(first);
+    let third = pool.checkout(&key("a:1"), None).await.unwrap();
+    assert!(!third.is_reused());
+    assert_eq!((peer.open(), peer.dials()), (2, 3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_closed_pool_refuses_and_lets_leases_finish() {
     let peer = Peer::gated();

@@ -66,17 +66,7 @@ pub trait Source: Send + Sync + 'static {
     /// the reader further calls.
     fn poll_item(&self, key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
         let _ = queue;
-        loop {
-            return Poll::Ready(match std::task::ready!(self.poll_next(key, cx)) {
-                Some(Ok(Event::Item(message))) => Some(Ok(Taken { message, is_last: false })),
-                Some(Ok(Event::Inbound(inbound))) => {
-                    self.forward(key, inbound);
-                    continue;
-                }
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
-            });
-        }
+        poll_next_item(self, key, cx)
     }
     /// What [`Source::poll_item`] had put into the queue was read: its credit comes back.
     fn give_back(&self, key: u64, credit: u32) {
@@ -90,6 +80,21 @@ pub trait Source: Send + Sync + 'static {
     }
     /// The reader is gone: cancel what is not finished, free the key.
     fn release(&self, key: u64);
+}
+
+/// [`Source::poll_item`] by [`Source::poll_next`].
+fn poll_next_item<S: Source + ?Sized>(source: &S, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+    loop {
+        return Poll::Ready(match std::task::ready!(source.poll_next(key, cx)) {
+            Some(Ok(Event::Item(message))) => Some(Ok(Taken { message, is_last: false })),
+            Some(Ok(Event::Inbound(inbound))) => {
+                source.forward(key, inbound);
+                continue;
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        });
+    }
 }
 
 /// The sending side of streams, implemented by a link. A key has one or two holders: the sender and, while a handler runs,

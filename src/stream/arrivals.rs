@@ -55,6 +55,12 @@ impl Arrivals {
         std::mem::take(&mut self.owed)
     }
 
+    /// Adds an item that costs no credit.
+    #[cfg(feature = "http")]
+    pub(crate) fn put(&mut self, item: Message) {
+        self.queue.get_or_insert_default().push_back((Arrival::Item(item), 0));
+    }
+
     /// Forgets what is left, and says what it and all before had cost.
     pub(crate) fn discard(&mut self) -> u32 {
         let unread: u32 = self.queue.take().map_or(0, |queue| queue.iter().map(|(_, cost)| cost).sum());

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::{Event, ResponseSender, ResponseStream, Sink, Source, Unended};
+use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
-use crate::message::ControlMessage;
+use crate::message::{ControlMessage, Message};
 
 /// Two connected ends with `credit` bytes between them; one item of any size up to `max_item` is taken while credit lasts.
 pub fn pipe(credit: usize, max_item: usize) -> (ResponseSender, ResponseStream) {
@@ -22,7 +23,7 @@ struct Pipe {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Event>,
+    queue: VecDeque<Waiting>,
     credit: usize,
     used: usize,
     outcome: Option<Result<(), PeerError>>,
@@ -34,17 +35,60 @@ struct State {
     kill_waiter: Option<Waker>,
 }
 
-/// What an event counts against credit. A constant stands for its place in the queue, so that empty items are bounded too.
-fn cost(event: &Event) -> usize {
-    64 + match event {
-        Event::Item(message) => message.size(),
-        Event::Inbound(_) => 0,
+/// An event in the queue. The usual one is small, since it is moved there and back.
+enum Waiting {
+    Item(Message),
+    Inbound(Box<Inbound>),
+}
+
+impl Waiting {
+    /// What it counts against credit. A constant stands for its place in the queue, so that empty items are bounded too.
+    fn cost(&self) -> usize {
+        64 + match self {
+            Self::Item(message) => message.size(),
+            Self::Inbound(_) => 0,
+        }
+    }
+}
+
+impl State {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.check_wanted()?;
+        if self.used < self.credit {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.writer {
+            Some(writer) => writer.clone_from(cx.waker()),
+            writer => *writer = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn check_wanted(&self) -> Result<()> {
+        if self.stopped == Some(ControlMessage::Kill) || self.outcome.is_some() {
+            return Err(Error::cancelled("the caller wants no further item"));
+        }
+        Ok(())
+    }
+
+    /// Whom to wake.
+    fn put(&mut self, waiting: Waiting) -> Option<Waker> {
+        self.used += waiting.cost();
+        self.queue.push_back(waiting);
+        self.reader.take()
     }
 }
 
 impl Pipe {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_size(&self, item: &Message) -> Result<()> {
+        if item.size() > self.max_item {
+            return Err(Error::too_large("an item", self.max_item as u64, item.size() as u64));
+        }
+        Ok(())
     }
 
     fn stop(&self, message: ControlMessage) {
@@ -62,12 +106,15 @@ impl Pipe {
 impl Source for Pipe {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let mut state = self.state();
-        if let Some(event) = state.queue.pop_front() {
-            state.used -= cost(&event);
-            let writer = (state.used < state.credit).then(|| state.writer.take()).flatten();
+        if let Some(waiting) = state.queue.pop_front() {
+            state.used -= waiting.cost();
+            let writer = if state.used < state.credit { state.writer.take() } else { None };
             drop(state);
             writer.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Some(Ok(event)));
+            return Poll::Ready(Some(Ok(match waiting {
+                Waiting::Item(item) => Event::Item(item),
+                Waiting::Inbound(inbound) => Event::Inbound(*inbound),
+            })));
         }
         match &state.outcome {
             Some(Ok(())) => Poll::Ready(None),
@@ -91,30 +138,31 @@ impl Source for Pipe {
 
 impl Sink for Pipe {
     fn poll_ready(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.state().poll_ready(cx)
+    }
+
+    fn poll_send(&self, _key: u64, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut state = self.state();
-        if state.stopped == Some(ControlMessage::Kill) || state.outcome.is_some() {
-            return Poll::Ready(Err(Error::cancelled("the caller wants no further item")));
-        }
-        if state.used < state.credit {
-            return Poll::Ready(Ok(()));
-        }
-        state.writer = Some(cx.waker().clone());
-        Poll::Pending
+        std::task::ready!(state.poll_ready(cx))?;
+        let Some(item) = item.take() else { return Poll::Ready(Ok(())) };
+        self.check_size(&item)?;
+        let reader = state.put(Waiting::Item(item));
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(()))
     }
 
     fn push(&self, _key: u64, event: Event) -> Result<()> {
-        if let Event::Item(item) = &event
-            && item.size() > self.max_item
-        {
-            return Err(Error::too_large("an item", self.max_item as u64, item.size() as u64));
-        }
+        let waiting = match event {
+            Event::Item(item) => {
+                self.check_size(&item)?;
+                Waiting::Item(item)
+            }
+            Event::Inbound(inbound) => Waiting::Inbound(Box::new(inbound)),
+        };
         let mut state = self.state();
-        if state.stopped == Some(ControlMessage::Kill) || state.outcome.is_some() {
-            return Err(Error::cancelled("the caller wants no further item"));
-        }
-        state.used += cost(&event);
-        state.queue.push_back(event);
-        let reader = state.reader.take();
+        state.check_wanted()?;
+        let reader = state.put(waiting);
         drop(state);
         reader.into_iter().for_each(Waker::wake);
         Ok(())
@@ -170,7 +218,6 @@ impl Sink for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
 
     #[tokio::test]
     async fn items_then_a_clean_end() {

@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep};
 
-use super::{Event, ResponseStream, Source};
+use super::{Arrivals, Event, ResponseStream, Source, Taken, poll_next_item};
 use crate::connection::Inbound;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::message::ControlMessage;
@@ -224,10 +224,7 @@ impl Tracked {
             Poll::Pending => match self.poll_deadline(state, cx) {
                 Poll::Ready(error) => Some(Err(error)),
                 Poll::Pending => {
-                    match &mut state.reader {
-                        Some(reader) => reader.clone_from(cx.waker()),
-                        reader => *reader = Some(cx.waker().clone()),
-                    }
+                    state.wait(cx);
                     return Poll::Pending;
                 }
             },
@@ -249,26 +246,16 @@ impl Tracked {
     }
 
     fn poll_stage(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        loop {
-            match &mut state.stage {
-                Stage::Opening(opening, control) => match std::task::ready!(opening.as_mut().poll(cx)) {
-                    Ok(stream) => {
-                        if let Some(message) = control.take() {
-                            stream.control(message);
-                        }
-                        state.stage = Stage::Open(stream);
-                    }
-                    Err(error) => return Poll::Ready(Some(Err(error))),
-                },
-                Stage::Open(stream) => return stream.poll_event(cx),
-                Stage::Failed(_) | Stage::Over => {
-                    return Poll::Ready(match std::mem::replace(&mut state.stage, Stage::Over) {
-                        Stage::Failed(error) => Some(Err(error)),
-                        _ => None,
-                    });
-                }
-            }
+        match std::task::ready!(state.poll_stream(cx)) {
+            Some(Ok(stream)) => stream.poll_event(cx),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => Poll::Ready(None),
         }
+    }
+
+    /// Whether this adds nothing to what the stream says.
+    fn is_plain(&self) -> bool {
+        self.deadline.is_none() && self.max_item == usize::MAX
     }
 
     fn poll_deadline(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Error> {
@@ -286,6 +273,39 @@ impl Tracked {
     }
 }
 
+impl State {
+    /// The stream, once it is there; its failure, or nothing after its end.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<&mut ResponseStream>>> {
+        if let Stage::Opening(opening, control) = &mut self.stage {
+            match std::task::ready!(opening.as_mut().poll(cx)) {
+                Ok(stream) => {
+                    if let Some(message) = control.take() {
+                        stream.control(message);
+                    }
+                    self.stage = Stage::Open(stream);
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        if let Stage::Failed(_) = self.stage
+            && let Stage::Failed(error) = std::mem::replace(&mut self.stage, Stage::Over)
+        {
+            return Poll::Ready(Some(Err(error)));
+        }
+        Poll::Ready(match &mut self.stage {
+            Stage::Open(stream) => Some(Ok(stream)),
+            _ => None,
+        })
+    }
+
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            reader => *reader = Some(cx.waker().clone()),
+        }
+    }
+}
+
 impl Source for Tracked {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let mut state = self.state();
@@ -300,6 +320,39 @@ impl Source for Tracked {
             self.roster.leave(slot);
         }
         Poll::Ready(found)
+    }
+
+    /// The stream's items as the stream gives them, several at once, where there is nothing to look after.
+    fn poll_item(&self, key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+        let mut state = self.state();
+        if !self.is_plain() || state.held.is_some() {
+            drop(state);
+            return poll_next_item(self, key, cx);
+        }
+        let taken = match state.poll_stream(cx) {
+            Poll::Ready(Some(Ok(stream))) => stream.poll_taken(queue, cx),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        };
+        match &taken {
+            Poll::Pending => state.wait(cx),
+            Poll::Ready(Some(Ok(Taken { is_last: false, .. }))) => {}
+            Poll::Ready(_) => {
+                let stage = std::mem::replace(&mut state.stage, Stage::Over);
+                let slot = state.slot.take();
+                drop(state);
+                drop(stage);
+                slot.into_iter().for_each(|slot| self.roster.leave(slot));
+            }
+        }
+        taken
+    }
+
+    fn give_back(&self, _key: u64, credit: u32) {
+        if let Stage::Open(stream) = &self.state().stage {
+            stream.give_back(credit);
+        }
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {

@@ -15,14 +15,17 @@ use super::link::Hold;
 use super::links::Links;
 use super::place::Place;
 use crate::connection::Inbound;
-use crate::error::{Detail, Error, ErrorKind, Phase, Result};
-use crate::message::ControlMessage;
+use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result};
+use crate::message::{ControlMessage, Message, Subject};
 use crate::proto::body::{BodyDecoder, BodyEvent};
-use crate::stream::{Event, ResponseStream, Source};
+use crate::stream::{Arrivals, Event, ResponseStream, Source, Taken};
 use crate::target::TransportId;
 
 /// From the last item to the end of its HTTP message, which is on its way if the responder is ours.
 const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Items that a reader takes at once, of those that have come.
+const MAX_TAKEN: usize = 128;
 
 /// The body of an answer, and how to control who writes it.
 pub(super) struct Opened {
@@ -83,6 +86,18 @@ impl Answer {
         reader.into_iter().for_each(Waker::wake);
     }
 
+    fn poll_read(&self, cx: &mut Context<'_>) -> (MutexGuard<'_, State>, Poll<Option<Result<Read>>>) {
+        let mut state = self.state();
+        let read = state.poll_read(cx);
+        if read.is_pending() {
+            match &mut state.reader {
+                Some(reader) => reader.clone_from(cx.waker()),
+                reader => *reader = Some(cx.waker().clone()),
+            }
+        }
+        (state, read)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,15 +105,32 @@ impl Answer {
 
 impl Source for Answer {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let mut state = self.state();
-        let next = state.poll_next(cx);
-        if next.is_pending() {
-            match &mut state.reader {
-                Some(reader) => reader.clone_from(cx.waker()),
-                reader => *reader = Some(cx.waker().clone()),
-            }
+        let (_state, read) = self.poll_read(cx);
+        read.map(|read| {
+            read.map(|read| {
+                read.map(|read| match read {
+                    Read::Item(item) => Event::Item(item),
+                    Read::Notification(subject, message) => Event::Inbound(Inbound::Notification(subject, message)),
+                })
+            })
+        })
+    }
+
+    /// All that one chunk of the body has is taken under one lock.
+    fn poll_item(&self, _key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
+        loop {
+            let (mut state, read) = self.poll_read(cx);
+            return Poll::Ready(match std::task::ready!(read) {
+                Some(Ok(Read::Item(message))) => {
+                    let is_last = state.take_more(queue);
+                    Some(Ok(Taken { message, is_last }))
+                }
+                // Nobody asked for it, and there is nowhere to forward it to.
+                Some(Ok(Read::Notification(..))) => continue,
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            });
         }
-        next
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
@@ -128,31 +160,32 @@ impl Opened {
     }
 }
 
+/// What a body has beside its end.
+enum Read {
+    Item(Message),
+    Notification(Subject, Message),
+}
+
 impl State {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Read>>> {
         loop {
             let outcome = match &mut self.stage {
                 Stage::Over(error) => return Poll::Ready(error.take().map(Err)),
                 Stage::Reading(opened) => match opened.poll_event(cx) {
                     Poll::Ready(Ok(BodyEvent::Item(item))) => {
                         self.has_read();
-                        return Poll::Ready(Some(Ok(Event::Item(item))));
+                        return Poll::Ready(Some(Ok(Read::Item(item))));
                     }
                     Poll::Ready(Ok(BodyEvent::Notification(subject, message))) => {
                         self.has_read();
-                        let inbound = Inbound::Notification(subject, message);
-                        return Poll::Ready(Some(Ok(Event::Inbound(inbound))));
+                        return Poll::Ready(Some(Ok(Read::Notification(subject, message))));
                     }
                     Poll::Ready(Ok(BodyEvent::Done)) => {
                         self.finish(None);
                         continue;
                     }
                     Poll::Ready(Ok(BodyEvent::Error(peer))) => {
-                        let error = Error::from(peer);
-                        // Both ends watch the same deadline; whoever is first, it is the caller's own.
-                        let is_late = error.kind() == ErrorKind::Timeout && Instant::now() >= self.over_by;
-                        let error = if is_late { Error::deadline(0) } else { error };
-                        self.finish(Some(error.with_phase(Phase::Respond)));
+                        self.fail(peer);
                         continue;
                     }
                     Poll::Ready(Err(error)) => Some(error.with_phase(Phase::Respond)),
@@ -171,6 +204,35 @@ impl State {
             };
             self.stage = Stage::Over(outcome.map(|error| error.with_transport(TransportId::HTTP)));
         }
+    }
+
+    /// Moves what the body has at hand into `queue`. Whether the answer ended with that, and its link is of use again.
+    fn take_more(&mut self, queue: &mut Arrivals) -> bool {
+        // Where the time between two items is limited, the time that their reader takes must not count.
+        let most = if self.read_timeout.is_some() { 0 } else { MAX_TAKEN };
+        for _ in 0..most {
+            let Stage::Reading(opened) = &mut self.stage else { break };
+            match opened.decoder.next_event() {
+                Ok(Some(BodyEvent::Item(item))) => queue.put(item),
+                Ok(Some(BodyEvent::Notification(..))) => {}
+                Ok(Some(BodyEvent::Done)) => self.finish(None),
+                Ok(Some(BodyEvent::Error(peer))) => self.fail(peer),
+                Ok(None) => break,
+                Err(error) => {
+                    let error = error.with_phase(Phase::Respond).with_transport(TransportId::HTTP);
+                    self.stage = Stage::Over(Some(error));
+                }
+            }
+        }
+        matches!(self.stage, Stage::Over(None))
+    }
+
+    fn fail(&mut self, peer: PeerError) {
+        let error = Error::from(peer);
+        // Both ends watch the same deadline; whoever is first, it is the caller's own.
+        let is_late = error.kind() == ErrorKind::Timeout && Instant::now() >= self.over_by;
+        let error = if is_late { Error::deadline(0) } else { error };
+        self.finish(Some(error.with_phase(Phase::Respond)));
     }
 
     fn has_read(&mut self) {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 
+use super::burst::Burst;
 use super::security::Security;
 use super::wire::Wire;
 use super::{CLAIMS, HANDSHAKE_TIMEOUT, ID, SUBPROTOCOL, is_secure, settings, tune};
@@ -21,7 +22,6 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::error::{Error, Result};
 use crate::io::BoxedBytes;
 use crate::io::messages::{self, Settings};
-use crate::io::traffic::Counted;
 use crate::target::Target;
 
 /// Characters of a server's own words that an error repeats.
@@ -37,7 +37,7 @@ pub(super) async fn dial(config: &Config, security: &Security, target: &Target) 
         false => Box::new(stream),
     };
     let limits = settings(config.limits.max_message_size);
-    let asking = client_async_with_config(request, Counted::new(stream), Some(limits));
+    let asking = client_async_with_config(request, Burst::new(stream), Some(limits));
     let socket = match tokio::time::timeout(HANDSHAKE_TIMEOUT, asking).await {
         Ok(Ok((socket, _))) => socket,
         Ok(Err(error)) => return Err(refused(error)),

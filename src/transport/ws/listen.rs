@@ -14,6 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::admitted::Admitted;
+use super::burst::Burst;
 use super::head;
 use super::security::{Guard, Security};
 use super::upgrade::judge;
@@ -26,7 +27,6 @@ use crate::io::admission::{Door, Gate};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::{bind_guarded, bind_tcp};
 use crate::io::messages::{self, Settings};
-use crate::io::traffic::Counted;
 use crate::io::{BoxedBytes, Principal};
 use crate::target::{Target, TransportAddress};
 
@@ -159,7 +159,7 @@ async fn welcome(
         Ok(Some((stream, principal))) => {
             let config = &house.config;
             let limits = super::settings(config.limits.max_message_size);
-            let socket = WebSocketStream::from_raw_socket(Counted::new(stream), Role::Server, Some(limits)).await;
+            let socket = WebSocketStream::from_raw_socket(Burst::new(stream), Role::Server, Some(limits)).await;
             let wire = Wire::new(socket, config.limits.write_timeout, Some(place));
             let info = ConnectionInfo::new(ID, peer.to_string(), CLAIMS);
             let settings = Settings::listener(config.limits.max_message_size);

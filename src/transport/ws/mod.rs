@@ -22,6 +22,7 @@ use crate::registry::{BuildContext, TransportRegistration};
 use crate::target::{Target, TransportId};
 
 mod admitted;
+mod burst;
 mod closing;
 mod dial;
 mod head;
@@ -46,7 +47,7 @@ const ENVELOPE: usize = 8 << 10;
 /// Bytes of one frame that we send: as much as a link keeps for itself while it writes.
 const OWN_FRAME: usize = 64 << 10;
 
-/// Bytes that an idle link keeps to read into, and that it gathers before it writes.
+/// Bytes that an idle link keeps to read into, and to write from. Bursts are gathered below, see [`burst`].
 const BUFFER: usize = 4 << 10;
 
 const ID: TransportId = TransportId::from_static("ws");

@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{self, CloseFrame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::burst::Burst;
 use super::wire::Wire;
 use super::{CLAIMS, ENVELOPE, ID};
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::{Detail, Error, ErrorKind};
 use crate::io::BoxedBytes;
 use crate::io::messages::{self, Settings};
-use crate::io::traffic::Counted;
 use crate::message::{Message, Request, Subject};
 
 /// Of a frame and of a message.
@@ -35,7 +35,7 @@ async fn server(pipe: usize) -> (Hand, Arc<dyn Connection>) {
     let (near, far) = duplex(pipe);
     let far: BoxedBytes = Box::new(far);
     let config = super::settings(MAX_MESSAGE);
-    let socket = WebSocketStream::from_raw_socket(Counted::new(far), Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_raw_socket(Burst::new(far), Role::Server, Some(config)).await;
     let wire = Wire::new(socket, Duration::from_secs(10), None);
     let settings = Settings::listener(MAX_MESSAGE);
     let connection = messages::connection(wire, ConnectionInfo::new(ID, "by hand", CLAIMS), settings);

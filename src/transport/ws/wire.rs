@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::Sink;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
@@ -17,11 +17,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::OWN_FRAME;
+use super::burst::Burst;
 use super::closing::{Fault, verdict};
 use crate::error::{Detail, Error, Result};
 use crate::io::BoxedBytes;
 use crate::io::messages::{MessageWire, Received};
-use crate::io::traffic::Counted;
 
 /// Silence after which the peer is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ const MAX_CONTROL: u32 = 10;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Wire {
-    socket: WebSocketStream<Counted<BoxedBytes>>,
+    socket: WebSocketStream<Burst<BoxedBytes>>,
     write_timeout: Duration,
     pulse: Pulse,
     control: Rate,
@@ -59,7 +59,7 @@ enum State {
 
 impl Wire {
     pub(super) fn new(
-        socket: WebSocketStream<Counted<BoxedBytes>>,
+        socket: WebSocketStream<Burst<BoxedBytes>>,
         write_timeout: Duration,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
@@ -93,7 +93,7 @@ impl Wire {
         };
         let mut over = until.as_mut().poll(cx).is_ready();
         if !*flushed {
-            *flushed = Pin::new(&mut self.socket).poll_flush(cx).is_ready();
+            *flushed = poll_out(&mut self.socket, cx).is_ready();
         }
         let mut scratch = [0; 2048];
         for _ in 0..64 {
@@ -124,7 +124,7 @@ impl Wire {
                     if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
                         return Poll::Ready(lost(error));
                     }
-                    if let Poll::Ready(Err(error)) = Pin::new(&mut self.socket).poll_flush(cx) {
+                    if let Poll::Ready(Err(error)) = poll_out(&mut self.socket, cx) {
                         return Poll::Ready(lost(error));
                     }
                 }
@@ -148,6 +148,12 @@ impl Wire {
     }
 }
 
+/// Flushes. The library hands the answer to a peer's close on, and then flushes no more.
+fn poll_out(socket: &mut WebSocketStream<Burst<BoxedBytes>>, cx: &mut Context<'_>) -> Poll<Result<(), WsError>> {
+    ready!(Pin::new(&mut *socket).poll_flush(cx))?;
+    Pin::new(socket.get_mut()).poll_flush(cx).map_err(WsError::Io)
+}
+
 fn lost(error: WsError) -> Error {
     match Fault::of(error) {
         Ok(fault) => fault.error,
@@ -164,7 +170,7 @@ impl MessageWire for Wire {
             let message = match Pin::new(&mut self.socket).poll_next(cx) {
                 Poll::Ready(Some(Ok(Message::Close(frame)))) => {
                     // The answer to it is queued, and goes while the link is dropped.
-                    let _ = Pin::new(&mut self.socket).poll_flush(cx);
+                    let _ = poll_out(&mut self.socket, cx);
                     return Poll::Ready(verdict(frame).map(|()| None));
                 }
                 Poll::Ready(Some(Ok(message))) => message,
@@ -213,7 +219,7 @@ impl MessageWire for Wire {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let polled = Pin::new(&mut self.socket).poll_flush(cx).map_err(lost);
+        let polled = poll_out(&mut self.socket, cx).map_err(lost);
         self.pulse.writing(polled.is_pending());
         polled
     }
@@ -232,7 +238,7 @@ impl MessageWire for Wire {
             // A peer that has closed before us is no error.
             let _ = Pin::new(&mut self.socket).start_send(Message::Close(None));
         }
-        if let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+        if let Err(error) = ready!(poll_out(&mut self.socket, cx)) {
             return Poll::Ready(Err(lost(error)));
         }
         // Until the peer's close has come, what it sent before is read and dropped.

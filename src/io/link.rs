@@ -25,7 +25,7 @@ mod tests;
 mod turn;
 
 use turn::State;
-pub(super) use turn::{Park, Step};
+pub(super) use turn::{Asleep, Park, Step};
 
 /// What a link does with what its peer asks for. The default refuses everything.
 pub trait Service: Send + Sync + 'static {

@@ -185,7 +185,7 @@ impl Mux {
         }
         let closing = || PeerError::from(Error::overloaded("this end of the link is closing").with_retry(Retry::Safe));
         let told = if reason.is_unstarted() { reason.clone() } else { closing() };
-        self.farewell = Some(told);
+        self.farewell = Some(Box::new(told));
         self.out.frame(Kind::GoAway, 0, LINK, |out| open::encode_error(reason, out), Bytes::new());
         self.out.frame(Kind::Ping, 0, LINK, |_| {}, Bytes::from_static(LAST_CALL));
     }

@@ -153,7 +153,7 @@ pub struct Mux {
     /// Bytes of requests of which only a part has come: no credit bounds those.
     opening: usize,
     /// We said GOAWAY: what a stream that still comes is told.
-    farewell: Option<PeerError>,
+    farewell: Option<Box<PeerError>>,
     /// The peer knows of our GOAWAY: whatever it opened before that has arrived.
     farewell_heard: bool,
     /// The peer said GOAWAY, and why.
@@ -339,6 +339,10 @@ impl Mux {
         if self.incoming.is_empty() {
             self.incoming = VecDeque::new();
         }
+        if self.resume.is_empty() {
+            self.resume = VecDeque::new();
+        }
+        self.streams.shrink();
     }
 
     /// Whether [`Mux::take_output`] would move anything.

@@ -68,6 +68,17 @@ impl Streams {
         if is_ours(key) { self.ours.try_remove(key) } else { self.theirs.try_remove(key & !THEIRS) }
     }
 
+    /// Gives back what streams needed, once there is none.
+    pub(super) fn shrink(&mut self) {
+        if self.ours.is_empty() {
+            self.ours = Slab::new();
+        }
+        if self.theirs.is_empty() {
+            self.theirs = Slab::new();
+            self.numbers = Vec::new();
+        }
+    }
+
     /// Streams that we opened.
     pub(super) fn opened_here(&self) -> usize {
         self.ours.len()

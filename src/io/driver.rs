@@ -24,7 +24,7 @@ use super::read_buffer::ReadBuffer;
 use super::socket::{Socket, Writer};
 use crate::error::{Detail, Error, PeerError};
 use crate::proto::frame;
-use crate::proto::mux::{After, Batch, Incoming};
+use crate::proto::mux::{After, Batch, Incoming, LazyQueue};
 
 /// A socket, a pipe, a TLS session over one.
 pub trait ByteStream: AsyncRead + AsyncWrite + Any + Send + Unpin {}
@@ -77,7 +77,7 @@ struct Desk {
     input: ReadBuffer,
     /// What is being written.
     batch: Batch,
-    incoming: VecDeque<Incoming>,
+    incoming: LazyQueue<Incoming>,
     after: After,
 }
 
@@ -158,7 +158,7 @@ impl Driver {
     fn handle_input(&mut self, desk: &mut Desk, may_hear: &mut bool) {
         self.was_active();
         let fed = self.link.feed(&mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
-        for incoming in desk.incoming.drain(..) {
+        for incoming in desk.incoming.drain() {
             match incoming {
                 Incoming::Request(request) => self.link.serve(request),
                 Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),

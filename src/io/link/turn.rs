@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a link's driver and everyone else take turns: who writes, who wakes whom, and what the driver does next.
 
-use std::collections::VecDeque;
 use std::sync::MutexGuard;
 use std::task::Waker;
 use std::time::Instant;
@@ -11,7 +10,7 @@ use ::bytes::BytesMut;
 use super::MuxLink;
 use crate::error::{Error, Result};
 use crate::io::socket::Writer;
-use crate::proto::mux::{After, Batch, Incoming, Mux};
+use crate::proto::mux::{After, Batch, Incoming, LazyQueue, Mux};
 
 pub(super) struct State {
     pub(super) mux: Mux,
@@ -26,7 +25,7 @@ pub(super) struct State {
     writer: Option<Writer>,
     /// What somebody began to write in the driver's place. The driver writes the rest before anything else.
     begun: Option<Box<Batch>>,
-    pub(super) flush_waiters: Vec<Waker>,
+    pub(super) flush_waiters: LazyQueue<Waker>,
     pub(super) closing: bool,
     pub(super) finished: bool,
 }
@@ -71,7 +70,7 @@ impl State {
             blocked: false,
             writer: None,
             begun: None,
-            flush_waiters: Vec::new(),
+            flush_waiters: LazyQueue::default(),
             closing: false,
             finished: false,
         }
@@ -180,7 +179,7 @@ impl MuxLink {
     pub(in crate::io) fn feed(
         &self,
         input: &mut BytesMut,
-        incoming: &mut VecDeque<Incoming>,
+        incoming: &mut LazyQueue<Incoming>,
         after: &mut After,
     ) -> Result<bool> {
         let now = Instant::now();
@@ -211,7 +210,7 @@ impl MuxLink {
     pub(in crate::io) fn wrote(&self, bytes: usize, batch: &mut Batch) -> bool {
         let mut state = self.state();
         state.mux.wrote(bytes);
-        let waiters = std::mem::take(&mut state.flush_waiters);
+        let mut waiters = std::mem::take(&mut state.flush_waiters);
         let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
         if batch.is_empty() && state.mux.has_output() {
             state.mux.swap_output(batch);
@@ -221,7 +220,7 @@ impl MuxLink {
         if let Some(mut after) = after {
             after.run();
         }
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.drain().for_each(Waker::wake);
         may_hear
     }
 
@@ -266,11 +265,11 @@ impl MuxLink {
         let writer = state.writer.take();
         state.begun = None;
         let mut after = state.mux.take_after();
-        let waiters = std::mem::take(&mut state.flush_waiters);
+        let mut waiters = std::mem::take(&mut state.flush_waiters);
         drop(state);
         drop(writer);
         after.run();
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.drain().for_each(Waker::wake);
         self.ended.notify_waiters();
     }
 }

@@ -2,15 +2,17 @@
 //! The loop behind every listener of byte links: accept, shake hands, serve, and say no with a reason when full.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 
 use super::bytes::{BoxedBytes, ByteListener, Links, shake_hands};
-use super::driver::FAREWELL;
+use super::driver::{Driver, FAREWELL};
 use super::known::KnownLinks;
 use super::link::{MuxLink, Service};
 use crate::error::{Detail, Error, PeerError, Result, Retry};
@@ -126,6 +128,20 @@ impl Drop for Place {
     }
 }
 
+/// The one task of an accepted link. Not an async block: that would have room for the driver twice.
+struct Served {
+    driver: Driver,
+    _place: Place,
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.driver).poll(cx)
+    }
+}
+
 /// Brings the link up and hands it on. From then on it has one task, its driver, which keeps its place.
 async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Reception, place: Place) {
     let service = reception.service();
@@ -139,10 +155,7 @@ async fn welcome(links: &Links, io: BoxedBytes, peer: String, reception: &dyn Re
         Err(_) => return tracing::debug!(target: "biplane::link", peer, "no handshake in time"),
     };
     let known = place.0.links.add(&link);
-    tokio::spawn(async move {
-        driver.await;
-        drop(place);
-    });
+    tokio::spawn(Served { driver, _place: place });
     if known {
         reception.welcome(&link, service);
     }

@@ -19,12 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::bytes::BoxedBytes;
-use super::link::{MuxLink, Park, Step};
+use super::link::{Asleep, MuxLink, Park, Step};
 use super::read_buffer::ReadBuffer;
 use super::socket::{Socket, Writer};
 use crate::error::{Detail, Error, PeerError};
 use crate::proto::frame;
-use crate::proto::mux::{After, Batch, Incoming};
+use crate::proto::mux::{After, Batch, Incoming, LazyQueue};
 
 /// A socket, a pipe, a TLS session over one.
 pub trait ByteStream: AsyncRead + AsyncWrite + Any + Send + Unpin {}
@@ -37,8 +37,12 @@ const READS_PER_TURN: usize = 16;
 /// Bytes of the first read after a time without a buffer.
 const FIRST_READ: usize = 1024;
 
-/// A link that was silent for so long, or for twice as long, holds no buffer.
+/// How long a link has to be busy in order to be taken for a busy one, and to be quiet for a quiet one.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Reads and writes within [`IDLE`] that make a link a busy one, which keeps its buffers between them. Any other gives them
+/// back with every turn: thousands of links that come up together, or are pinged together, hold none of them at once.
+const BUSY_FROM: u8 = 8;
 
 /// Time to say goodbye in.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
@@ -49,23 +53,38 @@ pub(super) struct Driver {
     writer: Option<Writer>,
     link: Arc<MuxLink>,
     write_timeout: Duration,
-    input: ReadBuffer,
-    /// What is being written.
-    batch: Batch,
-    incoming: VecDeque<Incoming>,
-    after: After,
+    /// What a turn works with. Only a busy link keeps it, or one that could not empty it.
+    desk: Option<Box<Desk>>,
     /// Since when the socket takes no more bytes.
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    /// When to see whether the link is idle. There is none while it holds no buffer.
+    /// When to see whether the link is busy. There is none while it is silent.
     idle_check: Option<Instant>,
-    was_active: bool,
+    /// Reads and writes since then.
+    activity: u8,
+    is_busy: bool,
     gave_way: bool,
     /// Bytes were written since the stream was last flushed: a TLS session may still hold them.
     unflushed: bool,
-    /// `input` holds what came with the handshake and was not looked at yet.
+    /// The desk holds what came with the handshake and was not looked at yet.
     has_early_input: bool,
     stage: Stage,
+}
+
+/// What a turn needs room for.
+#[derive(Default)]
+struct Desk {
+    input: ReadBuffer,
+    /// What is being written.
+    batch: Batch,
+    incoming: LazyQueue<Incoming>,
+    after: After,
+}
+
+impl Desk {
+    fn is_clear(&self) -> bool {
+        self.input.bytes.is_empty() && self.batch.is_empty() && self.incoming.is_empty() && self.after.is_empty()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,14 +104,12 @@ impl Driver {
             link,
             write_timeout,
             has_early_input: !input.is_empty(),
-            input: ReadBuffer::new(input),
-            batch: Batch::default(),
-            incoming: VecDeque::new(),
-            after: After::default(),
+            desk: (!input.is_empty()).then(|| Box::new(Desk { input: ReadBuffer::new(input), ..Desk::default() })),
             blocked_since: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_check: None,
-            was_active: false,
+            activity: 0,
+            is_busy: false,
             gave_way: false,
             unflushed: false,
             stage: Stage::Running,
@@ -100,8 +117,8 @@ impl Driver {
     }
 
     /// Reads once. True if bytes came. `may_hear` learns whether the peer reads what we say.
-    fn read(&mut self, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
-        match self.poll_read(cx) {
+    fn read(&mut self, desk: &mut Desk, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
+        match self.poll_read(&mut desk.input, cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(0)) => {
                 self.link.with(|mux| mux.fail(Error::peer_closed(0, true)));
@@ -109,40 +126,39 @@ impl Driver {
                 false
             }
             Poll::Ready(Ok(_)) => {
-                self.handle_input(may_hear);
+                self.handle_input(desk, may_hear);
                 true
             }
             Poll::Ready(Err(error)) => {
-                self.lose(error);
+                self.lose(desk, error);
                 false
             }
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_gone() {
-            // An idle link gets a buffer when something comes, not in order to see whether something did.
+    fn poll_read(&mut self, input: &mut ReadBuffer, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.is_busy && input.is_gone() {
+            // A quiet link gets a buffer when something comes, and for that alone.
             let mut first = [0; FIRST_READ];
             let read = self.socket.poll_read(&mut &mut first[..], cx);
             if let Poll::Ready(Ok(count)) = read {
-                self.input.prepare(count);
-                self.input.bytes.extend_from_slice(first.get(..count).unwrap_or_default());
+                input.bytes = BytesMut::from(first.get(..count).unwrap_or_default());
             }
             return read;
         }
-        self.input.prepare(frame::missing(&self.input.bytes));
-        let spare = self.input.spare();
-        let read = self.socket.poll_read(&mut self.input.bytes, cx);
+        input.prepare(frame::missing(&input.bytes));
+        let spare = input.spare();
+        let read = self.socket.poll_read(&mut input.bytes, cx);
         if let Poll::Ready(Ok(count)) = read {
-            self.input.came(count, spare);
+            input.came(count, spare);
         }
         read
     }
 
-    fn handle_input(&mut self, may_hear: &mut bool) {
-        self.was_active = true;
-        let fed = self.link.feed(&mut self.input.bytes, &mut self.incoming, &mut self.after);
-        for incoming in self.incoming.drain(..) {
+    fn handle_input(&mut self, desk: &mut Desk, may_hear: &mut bool) {
+        self.was_active();
+        let fed = self.link.feed(&mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
+        for incoming in desk.incoming.drain() {
             match incoming {
                 Incoming::Request(request) => self.link.serve(request),
                 Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),
@@ -161,15 +177,15 @@ impl Driver {
                 mux.take_output(&mut last_words);
                 mux.fail(error);
             });
-            last_words.into_iter().for_each(|words: Bytes| self.batch.push(words));
+            last_words.into_iter().for_each(|words: Bytes| desk.batch.push(words));
             self.leave();
         }
     }
 
-    fn lose(&mut self, error: io::Error) {
+    fn lose(&mut self, desk: &mut Desk, error: io::Error) {
         tracing::debug!(target: "biplane::link", peer = self.link.peer(), "link lost: {error}");
         self.link.with(|mux| mux.fail(Error::peer_closed(0, false).with_source(error)));
-        self.batch.clear();
+        desk.batch.clear();
         self.unflushed = false;
         self.leave();
     }
@@ -181,11 +197,11 @@ impl Driver {
     }
 
     /// Writes what waits, as much as the socket takes. True if bytes went. `may_hear` learns whether the peer reads.
-    fn write(&mut self, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
+    fn write(&mut self, desk: &mut Desk, may_hear: &mut bool, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {
-            let wrote = match self.batch.is_empty() {
-                false => self.socket.poll_write(&mut self.writer, &self.batch, cx),
+            let wrote = match desk.batch.is_empty() {
+                false => self.socket.poll_write(&mut self.writer, &desk.batch, cx),
                 true if self.unflushed => self.socket.poll_flush(cx).map_ok(|()| {
                     self.unflushed = false;
                     0
@@ -196,17 +212,17 @@ impl Driver {
                 }
             };
             match wrote {
-                Poll::Ready(Ok(0)) if !self.batch.is_empty() => self.lose(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) if !desk.batch.is_empty() => self.lose(desk, io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(written)) => {
                     progress = true;
-                    self.was_active = true;
+                    self.was_active();
                     self.unflushed = self.socket.holds_back();
                     self.blocked_since = None;
-                    self.batch.advance(written);
-                    *may_hear = self.link.wrote(written, &mut self.batch);
+                    desk.batch.advance(written);
+                    *may_hear = self.link.wrote(written, &mut desk.batch);
                 }
-                Poll::Ready(Err(error)) => self.lose(error),
+                Poll::Ready(Err(error)) => self.lose(desk, error),
                 Poll::Pending => {
                     self.blocked_since.get_or_insert_with(Instant::now);
                     return progress;
@@ -234,41 +250,87 @@ impl Driver {
         [until, blocked, leaving, self.idle_check].into_iter().flatten().min()
     }
 
-    fn handle_timeout(&mut self) {
+    fn handle_timeout(&mut self, desk: &mut Desk) {
         let now = Instant::now();
         if self.blocked_since.is_some_and(|since| now >= since + self.write_timeout) {
             let silent_for = self.write_timeout;
             let error = Error::closed(format!("the peer took no bytes for {} s", silent_for.as_secs_f32()))
                 .with_detail(Detail::PeerTimeout { silent_for })
                 .with_hint("the peer hangs; BIPLANE_WRITE_TIMEOUT sets how long that is borne");
-            self.batch.clear();
+            desk.batch.clear();
             self.link.with(|mux| mux.fail(error));
             self.leave();
         }
         self.link.with(|mux| mux.handle_timeout(now));
         let time = tokio::time::Instant::now().into_std();
         if self.idle_check.is_some_and(|check| check <= time) {
-            self.idle_check = std::mem::take(&mut self.was_active).then(|| time + IDLE);
-            if self.idle_check.is_none() {
-                self.shrink();
+            self.is_busy = std::mem::take(&mut self.activity) >= BUSY_FROM;
+            self.idle_check = self.is_busy.then(|| time + IDLE);
+            if !self.is_busy {
+                desk.input.shrink();
             }
         }
     }
 
-    /// Gives the buffers back: a link that had time to wait needs none meanwhile.
-    fn shrink(&mut self) {
-        self.input.shrink();
-        self.batch.shrink();
-        self.incoming = VecDeque::new();
-        self.after = After::default();
-        self.link.shrink();
+    fn was_active(&mut self) {
+        self.activity = self.activity.saturating_add(1);
+        self.is_busy |= self.activity >= BUSY_FROM;
+    }
+
+    fn turn(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Poll<()> {
+        let mut may_hear = self.link.unpark(&mut self.writer, &mut desk.batch);
+        if std::mem::take(&mut self.has_early_input) {
+            self.handle_input(desk, &mut may_hear);
+        }
+        for _ in 0..READS_PER_TURN {
+            let did_read = self.stage == Stage::Running && may_hear && self.read(desk, &mut may_hear, cx);
+            let give_way = !did_read && !self.gave_way;
+            if desk.batch.is_empty() && self.link.collect(&mut desk.batch, give_way) == Step::GiveWay {
+                self.gave_way = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.gave_way = false;
+            let did_write = self.write(desk, &mut may_hear, cx);
+            if self.has_left(desk, cx) {
+                return Poll::Ready(());
+            }
+            if did_read || did_write {
+                continue;
+            }
+            let until = match self.park(cx) {
+                Park::Busy => continue,
+                Park::Finish if self.stage == Stage::Running => {
+                    self.leave();
+                    continue;
+                }
+                Park::Finish => None,
+                Park::Until(until) => until,
+            };
+            if !self.wait(until, cx) {
+                return Poll::Pending;
+            }
+            may_hear = self.link.unpark(&mut self.writer, &mut desk.batch);
+            self.handle_timeout(desk);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn park(&mut self, cx: &mut Context<'_>) -> Park {
+        if self.idle_check.is_none() && self.activity > 0 {
+            self.idle_check = Some(tokio::time::Instant::now().into_std() + IDLE);
+        }
+        let timer = if self.timer.is_elapsed() { None } else { Some(self.timer.deadline().into_std()) };
+        let asleep = Asleep { is_blocked: self.blocked_since.is_some(), timer, is_quiet: !self.is_busy };
+        self.link.park(cx.waker(), asleep, &mut self.writer)
     }
 
     /// Whether there is nothing more to do: all is written and the peer knows that no more comes, or time is over.
-    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+    fn has_left(&mut self, desk: &Desk, cx: &mut Context<'_>) -> bool {
         let Stage::Leaving(until) = self.stage else { return false };
         Instant::now() >= until
-            || (self.batch.is_empty() && !self.unflushed && self.socket.poll_shutdown(&mut self.writer, cx).is_ready())
+            || (desk.batch.is_empty() && !self.unflushed && self.socket.poll_shutdown(&mut self.writer, cx).is_ready())
     }
 }
 
@@ -276,48 +338,12 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let mut may_hear = this.link.unpark(&mut this.writer, &mut this.batch);
-        if std::mem::take(&mut this.has_early_input) {
-            this.handle_input(&mut may_hear);
+        let mut desk = self.desk.take().unwrap_or_default();
+        let turn = self.turn(&mut desk, cx);
+        if self.is_busy || !desk.is_clear() {
+            self.desk = Some(desk);
         }
-        for _ in 0..READS_PER_TURN {
-            let did_read = this.stage == Stage::Running && may_hear && this.read(&mut may_hear, cx);
-            let give_way = !did_read && !this.gave_way;
-            if this.batch.is_empty() && this.link.collect(&mut this.batch, give_way) == Step::GiveWay {
-                this.gave_way = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            this.gave_way = false;
-            let did_write = this.write(&mut may_hear, cx);
-            if this.has_left(cx) {
-                return Poll::Ready(());
-            }
-            if did_read || did_write {
-                continue;
-            }
-            if this.idle_check.is_none() && !this.input.is_gone() {
-                this.idle_check = Some(tokio::time::Instant::now().into_std() + IDLE);
-            }
-            let timer = if this.timer.is_elapsed() { None } else { Some(this.timer.deadline().into_std()) };
-            let until = match this.link.park(cx.waker(), this.blocked_since.is_some(), timer, &mut this.writer) {
-                Park::Busy => continue,
-                Park::Finish if this.stage == Stage::Running => {
-                    this.leave();
-                    continue;
-                }
-                Park::Finish => None,
-                Park::Until(until) => until,
-            };
-            if !this.wait(until, cx) {
-                return Poll::Pending;
-            }
-            may_hear = this.link.unpark(&mut this.writer, &mut this.batch);
-            this.handle_timeout();
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        turn
     }
 }
 

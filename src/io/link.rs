@@ -25,7 +25,7 @@ mod tests;
 mod turn;
 
 use turn::State;
-pub(super) use turn::{Park, Step};
+pub(super) use turn::{Asleep, Park, Step};
 
 /// What a link does with what its peer asks for. The default refuses everything.
 pub trait Service: Send + Sync + 'static {
@@ -65,8 +65,8 @@ impl Service for NoService {}
 /// One end of a link. Its driver keeps it alive until [`MuxLink::close`], [`MuxLink::abort`] or the peer ends it.
 pub struct MuxLink {
     transport: TransportId,
-    peer: String,
-    streams_per_link: usize,
+    peer: Box<str>,
+    streams_per_link: u32,
     service: Arc<dyn Service>,
     state: Mutex<State>,
     /// Tells those who wait for the end. They come and go as often as somebody receives, so none may leave a trace.
@@ -83,8 +83,8 @@ impl MuxLink {
     ) -> Self {
         Self {
             transport,
-            peer,
-            streams_per_link: streams,
+            peer: peer.into_boxed_str(),
+            streams_per_link: u32::try_from(streams).unwrap_or(u32::MAX),
             service,
             state: Mutex::new(State::new(mux)),
             ended: Notify::new(),
@@ -272,7 +272,7 @@ impl MuxLink {
     /// Whether another stream is better put here than on a further link.
     pub fn has_room(&self) -> bool {
         let state = self.state();
-        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link
+        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link as usize
     }
 
     /// Refuses new streams; the link ends when those that run are over.

@@ -22,6 +22,12 @@ pub(super) struct ReadBuffer {
     retired: Vec<BytesMut>,
 }
 
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new(BytesMut::new())
+    }
+}
+
 impl ReadBuffer {
     /// `bytes` are what came with the handshake.
     pub(super) fn new(bytes: BytesMut) -> Self {
@@ -75,6 +81,7 @@ impl ReadBuffer {
         }
     }
 
+    /// Whether there is no buffer.
     pub(super) fn is_gone(&self) -> bool {
         self.bytes.capacity() == 0
     }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ::bytes::BufMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, tcp};
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
@@ -28,28 +28,21 @@ pub(super) struct Socket(Ends);
 
 enum Ends {
     Whole(BoxedBytes),
-    Reader(Box<dyn AsyncRead + Send + Unpin>),
+    Reader(Reader),
     Gone,
 }
 
+enum Reader {
+    Tcp(tcp::OwnedReadHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedReadHalf),
+}
+
 /// The writing half of a plain socket.
-pub(super) struct Writer(Box<dyn WriteHalf>);
-
-trait WriteHalf: AsyncWrite + Send + Unpin {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
-impl WriteHalf for tcp::OwnedWriteHalf {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write_vectored(slices)
-    }
-}
-
-#[cfg(unix)]
-impl WriteHalf for unix::OwnedWriteHalf {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write_vectored(slices)
-    }
+pub(super) enum Writer {
+    Tcp(tcp::OwnedWriteHalf),
+    #[cfg(unix)]
+    Unix(unix::OwnedWriteHalf),
 }
 
 impl Socket {
@@ -58,21 +51,14 @@ impl Socket {
         let mut io = Some(io);
         if let Some(stream) = plain::<TcpStream>(&mut io) {
             let (reader, writer) = stream.into_split();
-            return Self::halves(reader, writer);
+            return (Self(Ends::Reader(Reader::Tcp(reader))), Some(Writer::Tcp(writer)));
         }
         #[cfg(unix)]
         if let Some(stream) = plain::<UnixStream>(&mut io) {
             let (reader, writer) = stream.into_split();
-            return Self::halves(reader, writer);
+            return (Self(Ends::Reader(Reader::Unix(reader))), Some(Writer::Unix(writer)));
         }
         (Self(io.map_or(Ends::Gone, Ends::Whole)), None)
-    }
-
-    fn halves(
-        reader: impl AsyncRead + Send + Unpin + 'static,
-        writer: impl WriteHalf + 'static,
-    ) -> (Self, Option<Writer>) {
-        (Self(Ends::Reader(Box::new(reader))), Some(Writer(Box::new(writer))))
     }
 
     /// Whether a write may be held back until [`Socket::poll_flush`].
@@ -84,7 +70,9 @@ impl Socket {
     pub(super) fn poll_read(&mut self, input: &mut impl BufMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Ends::Whole(io) => std::pin::pin!(io.read_buf(input)).poll(cx),
-            Ends::Reader(reader) => std::pin::pin!(reader.read_buf(input)).poll(cx),
+            Ends::Reader(Reader::Tcp(reader)) => std::pin::pin!(reader.read_buf(input)).poll(cx),
+            #[cfg(unix)]
+            Ends::Reader(Reader::Unix(reader)) => std::pin::pin!(reader.read_buf(input)).poll(cx),
             Ends::Gone => Poll::Ready(Ok(0)),
         }
     }
@@ -98,7 +86,7 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match (&mut self.0, writer) {
             (Ends::Whole(io), _) => write(Pin::new(io), batch, cx),
-            (Ends::Reader(_), Some(Writer(writer))) => write(Pin::new(writer), batch, cx),
+            (Ends::Reader(_), Some(writer)) => write(writer.as_pin(), batch, cx),
             (Ends::Reader(_), None) | (Ends::Gone, _) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -115,7 +103,7 @@ impl Socket {
     pub(super) fn poll_shutdown(&mut self, writer: &mut Option<Writer>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match (&mut self.0, writer) {
             (Ends::Whole(io), _) => Pin::new(io).poll_shutdown(cx),
-            (Ends::Reader(_), Some(Writer(writer))) => Pin::new(writer).poll_shutdown(cx),
+            (Ends::Reader(_), Some(writer)) => writer.as_pin().poll_shutdown(cx),
             (Ends::Reader(_), None) | (Ends::Gone, _) => Poll::Ready(Ok(())),
         }
     }
@@ -127,7 +115,21 @@ impl Writer {
     pub(super) fn try_write(&self, batch: &Batch) -> Option<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let used = fill(&mut slices, batch);
-        self.0.try_write(slices.get(..used).unwrap_or_default()).ok()
+        let slices = slices.get(..used).unwrap_or_default();
+        let written = match self {
+            Self::Tcp(writer) => writer.try_write_vectored(slices),
+            #[cfg(unix)]
+            Self::Unix(writer) => writer.try_write_vectored(slices),
+        };
+        written.ok()
+    }
+
+    fn as_pin(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
+        match self {
+            Self::Tcp(writer) => Pin::new(writer),
+            #[cfg(unix)]
+            Self::Unix(writer) => Pin::new(writer),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Sink for MuxLink {
             return Poll::Ready(Ok(()));
         }
         if !state.flush_waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-            state.flush_waiters.push(cx.waker().clone());
+            state.flush_waiters.push_back(cx.waker().clone());
         }
         Poll::Pending
     }

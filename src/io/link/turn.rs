@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a link's driver and everyone else take turns: who writes, who wakes whom, and what the driver does next.
 
-use std::collections::VecDeque;
 use std::sync::MutexGuard;
 use std::task::Waker;
 use std::time::Instant;
@@ -11,7 +10,7 @@ use ::bytes::BytesMut;
 use super::MuxLink;
 use crate::error::{Error, Result};
 use crate::io::socket::Writer;
-use crate::proto::mux::{After, Batch, Incoming, Mux};
+use crate::proto::mux::{After, Batch, Incoming, LazyQueue, Mux};
 
 pub(super) struct State {
     pub(super) mux: Mux,
@@ -25,8 +24,8 @@ pub(super) struct State {
     /// The socket's writing half, while the driver is parked and the socket takes bytes from anyone.
     writer: Option<Writer>,
     /// What somebody began to write in the driver's place. The driver writes the rest before anything else.
-    begun: Batch,
-    pub(super) flush_waiters: Vec<Waker>,
+    begun: Option<Box<Batch>>,
+    pub(super) flush_waiters: LazyQueue<Waker>,
     pub(super) closing: bool,
     pub(super) finished: bool,
 }
@@ -39,6 +38,17 @@ pub(in crate::io) enum Park {
     Busy,
     /// Everything is done and flushed: shut the socket down.
     Finish,
+}
+
+/// How the driver sleeps.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::io) struct Asleep {
+    /// The socket takes no bytes.
+    pub(in crate::io) is_blocked: bool,
+    /// When its timer fires as it is set now. A timer that fires too early costs less than one set anew each time.
+    pub(in crate::io) timer: Option<Instant>,
+    /// There is so little to do that the link need not keep room for it.
+    pub(in crate::io) is_quiet: bool,
 }
 
 /// What there is to write.
@@ -59,8 +69,8 @@ impl State {
             timer: None,
             blocked: false,
             writer: None,
-            begun: Batch::default(),
-            flush_waiters: Vec::new(),
+            begun: None,
+            flush_waiters: LazyQueue::default(),
             closing: false,
             finished: false,
         }
@@ -86,17 +96,22 @@ impl State {
             || (self.closing && self.mux.is_drained())
     }
 
+    fn has_begun(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| !begun.is_empty())
+    }
+
     /// Writes in the place of a parked driver what a stream said that is alone on its link: nobody else has anything to
     /// add, and the driver need not be scheduled for it. What the socket does not take is left to the driver, and so is
     /// every error: it meets the same one.
     fn write_in_place(&mut self) {
         let Some(writer) = &self.writer else { return };
-        if !self.parked || self.blocked || self.mux.open_streams() > 1 || !self.begun.is_empty() {
+        if !self.parked || self.blocked || self.mux.open_streams() > 1 || self.has_begun() {
             return;
         }
-        self.mux.swap_output(&mut self.begun);
-        if let Some(written) = writer.try_write(&self.begun) {
-            self.begun.advance(written);
+        let begun = self.begun.get_or_insert_default();
+        self.mux.swap_output(begun);
+        if let Some(written) = writer.try_write(begun) {
+            begun.advance(written);
             self.mux.wrote(written);
         }
     }
@@ -133,7 +148,7 @@ impl MuxLink {
         if state.writer.is_some() && state.mux.has_output() {
             state.write_in_place();
         }
-        let driver = if state.begun.is_empty() { state.call_driver() } else { state.summon() };
+        let driver = if state.has_begun() { state.summon() } else { state.call_driver() };
         settle(state, driver);
         result
     }
@@ -151,9 +166,11 @@ impl MuxLink {
         if let Some(own) = state.writer.take() {
             *writer = Some(own);
         }
-        if !state.begun.is_empty() {
+        if let Some(begun) = state.begun.as_deref_mut()
+            && !begun.is_empty()
+        {
             // The driver parks only with an empty batch, or with a socket that takes nothing from anyone.
-            std::mem::swap(&mut state.begun, batch);
+            std::mem::swap(begun, batch);
         }
         !state.mux.is_choked()
     }
@@ -162,7 +179,7 @@ impl MuxLink {
     pub(in crate::io) fn feed(
         &self,
         input: &mut BytesMut,
-        incoming: &mut VecDeque<Incoming>,
+        incoming: &mut LazyQueue<Incoming>,
         after: &mut After,
     ) -> Result<bool> {
         let now = Instant::now();
@@ -193,7 +210,7 @@ impl MuxLink {
     pub(in crate::io) fn wrote(&self, bytes: usize, batch: &mut Batch) -> bool {
         let mut state = self.state();
         state.mux.wrote(bytes);
-        let waiters = std::mem::take(&mut state.flush_waiters);
+        let mut waiters = std::mem::take(&mut state.flush_waiters);
         let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
         if batch.is_empty() && state.mux.has_output() {
             state.mux.swap_output(batch);
@@ -203,21 +220,15 @@ impl MuxLink {
         if let Some(mut after) = after {
             after.run();
         }
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.drain().for_each(Waker::wake);
         may_hear
     }
 
-    /// The driver has nothing to do: parks it, unless something came up meanwhile. `blocked`: the socket takes no bytes.
-    /// `timer`: when its timer fires as it is set now. A timer that fires too early costs less than one set anew each time.
-    pub(in crate::io) fn park(
-        &self,
-        waker: &Waker,
-        blocked: bool,
-        timer: Option<Instant>,
-        writer: &mut Option<Writer>,
-    ) -> Park {
+    /// The driver has nothing to do: parks it, unless something came up meanwhile.
+    pub(in crate::io) fn park(&self, waker: &Waker, asleep: Asleep, writer: &mut Option<Writer>) -> Park {
+        let Asleep { is_blocked, timer, is_quiet } = asleep;
         let mut state = self.state();
-        if state.mux.has_output() && !blocked {
+        if state.mux.has_output() && !is_blocked {
             return Park::Busy;
         }
         let is_done = state.mux.dead().is_some() || (state.closing && state.mux.is_drained());
@@ -229,23 +240,20 @@ impl MuxLink {
             (Some(wanted), Some(timer)) => Some(wanted.min(timer)),
             (wanted, timer) => wanted.or(timer),
         };
-        state.blocked = blocked;
+        state.blocked = is_blocked;
         state.parked = true;
-        if !blocked {
+        if !is_blocked {
             state.writer = writer.take();
         }
         match &mut state.driver {
             Some(driver) => driver.clone_from(waker),
             empty => *empty = Some(waker.clone()),
         }
+        if is_quiet {
+            state.mux.shrink();
+            state.begun.take_if(|begun| begun.is_empty());
+        }
         Park::Until(wanted)
-    }
-
-    /// Gives back what only a busy link needs.
-    pub(in crate::io) fn shrink(&self) {
-        let mut state = self.state();
-        state.mux.shrink();
-        state.begun.shrink();
     }
 
     /// The driver is gone, by its end or by the runtime's.
@@ -255,13 +263,13 @@ impl MuxLink {
         state.finished = true;
         // Half a socket is an open socket.
         let writer = state.writer.take();
-        state.begun.clear();
+        state.begun = None;
         let mut after = state.mux.take_after();
-        let waiters = std::mem::take(&mut state.flush_waiters);
+        let mut waiters = std::mem::take(&mut state.flush_waiters);
         drop(state);
         drop(writer);
         after.run();
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.drain().for_each(Waker::wake);
         self.ended.notify_waiters();
     }
 }

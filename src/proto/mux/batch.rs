@@ -3,9 +3,9 @@
 //!
 //! Two of them take turns, one is filled while the other is written, so that a busy link allocates nothing for its output.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
+
+use super::lazy::LazyQueue;
 
 /// A buffer above this many bytes is not kept once it is empty: it came of a burst. Well above what may wait before senders
 /// do, or a busy link would grow it anew for every write.
@@ -16,7 +16,7 @@ const KEEP: usize = 2 << 20;
 pub struct Batch {
     pub(super) bytes: Vec<u8>,
     /// Payloads that were not copied, each with the place in `bytes` that it goes before.
-    pub(super) shared: VecDeque<(usize, Bytes)>,
+    pub(super) shared: LazyQueue<(usize, Bytes)>,
     /// How much of `bytes` is written.
     written: usize,
 }

@@ -72,8 +72,8 @@ impl Mux {
         if self.dead.is_some() {
             return None;
         }
-        let silent = self.last_heard + self.limits.silence_limit;
-        let ping = self.quiet_since() + self.limits.heartbeat_interval;
+        let silent = self.last_heard + self.limits.silence_limit();
+        let ping = self.quiet_since() + self.limits.heartbeat_interval();
         let heartbeat = silent.min(ping);
         Some(self.next_deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat)))
     }
@@ -84,14 +84,14 @@ impl Mux {
             return;
         }
         let silent_for = now.saturating_duration_since(self.last_heard);
-        if silent_for >= self.limits.silence_limit {
+        if silent_for >= self.limits.silence_limit() {
             let error = Error::closed(format!("the peer was silent for {} s", silent_for.as_secs_f32().round()))
                 .with_detail(Detail::PeerTimeout { silent_for })
                 .with_hint("the peer hangs or the network drops packets");
             self.fail(error);
             return;
         }
-        if now.saturating_duration_since(self.quiet_since()) >= self.limits.heartbeat_interval {
+        if now.saturating_duration_since(self.quiet_since()) >= self.limits.heartbeat_interval() {
             self.ping(now);
         }
         if self.next_deadline.is_some_and(|deadline| deadline <= now) {
@@ -185,7 +185,7 @@ impl Mux {
         }
         let closing = || PeerError::from(Error::overloaded("this end of the link is closing").with_retry(Retry::Safe));
         let told = if reason.is_unstarted() { reason.clone() } else { closing() };
-        self.farewell = Some(told);
+        self.farewell = Some(Box::new(told));
         self.out.frame(Kind::GoAway, 0, LINK, |out| open::encode_error(reason, out), Bytes::new());
         self.out.frame(Kind::Ping, 0, LINK, |_| {}, Bytes::from_static(LAST_CALL));
     }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use self::batch::Batch;
+pub(crate) use self::lazy::LazyQueue;
 use self::out::Out;
 use self::stream::Stream;
 use self::streams::Streams;
@@ -34,6 +35,7 @@ use crate::message::{Message, RequestContext, Subject};
 use crate::plane::ReplyTo;
 
 mod batch;
+mod lazy;
 mod life;
 mod out;
 mod read;
@@ -78,6 +80,36 @@ pub struct Limits {
     pub heartbeat_interval: Duration,
     /// Silence after which the peer is dead.
     pub silence_limit: Duration,
+}
+
+/// [`Limits`] in half the room: every link has them, and most links idle.
+#[derive(Clone, Copy)]
+struct Bounds {
+    max_message: usize,
+    heartbeat_millis: u32,
+    silence_millis: u32,
+}
+
+impl Bounds {
+    fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_millis.into())
+    }
+
+    fn silence_limit(&self) -> Duration {
+        Duration::from_millis(self.silence_millis.into())
+    }
+}
+
+impl From<Limits> for Bounds {
+    fn from(limits: Limits) -> Self {
+        // Seven weeks are as good as never, and less than a millisecond is as good as one.
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
+        Self {
+            max_message: limits.max_message,
+            heartbeat_millis: millis(limits.heartbeat_interval),
+            silence_millis: millis(limits.silence_limit),
+        }
+    }
 }
 
 /// Something that the peer wants of this end.
@@ -140,20 +172,20 @@ pub struct Mux {
     role: Role,
     ours: Prologue,
     theirs: Prologue,
-    limits: Limits,
+    limits: Bounds,
     streams: Streams,
     out: Out,
     link_credit: i64,
     link_owed: u32,
     link_recv_credit: i64,
     /// Streams with a backlog or a waiting sender, to be resumed when there is room.
-    resume: VecDeque<Key>,
-    incoming: VecDeque<Incoming>,
+    resume: LazyQueue<Key>,
+    incoming: LazyQueue<Incoming>,
     after: After,
     /// Bytes of requests of which only a part has come: no credit bounds those.
     opening: usize,
     /// We said GOAWAY: what a stream that still comes is told.
-    farewell: Option<PeerError>,
+    farewell: Option<Box<PeerError>>,
     /// The peer knows of our GOAWAY: whatever it opened before that has arrived.
     farewell_heard: bool,
     /// The peer said GOAWAY, and why.
@@ -173,14 +205,14 @@ impl Mux {
             role,
             ours,
             theirs,
-            limits,
+            limits: limits.into(),
             streams: Streams::default(),
             out: Out::default(),
             link_credit: theirs.link_window.into(),
             link_owed: 0,
             link_recv_credit: ours.link_window.into(),
-            resume: VecDeque::new(),
-            incoming: VecDeque::new(),
+            resume: LazyQueue::default(),
+            incoming: LazyQueue::default(),
             after: After::default(),
             opening: 0,
             farewell: None,
@@ -285,7 +317,7 @@ impl Mux {
     }
 
     /// Gives all that the peer wants to `taken`, which is empty.
-    pub(crate) fn swap_incoming(&mut self, taken: &mut VecDeque<Incoming>) {
+    pub(crate) fn swap_incoming(&mut self, taken: &mut LazyQueue<Incoming>) {
         std::mem::swap(&mut self.incoming, taken);
     }
 
@@ -336,9 +368,9 @@ impl Mux {
         if self.after.is_empty() {
             self.after = After::default();
         }
-        if self.incoming.is_empty() {
-            self.incoming = VecDeque::new();
-        }
+        self.incoming.shrink();
+        self.resume.shrink();
+        self.streams.shrink();
     }
 
     /// Whether [`Mux::take_output`] would move anything.

@@ -97,10 +97,10 @@ impl Out {
 
     /// Moves what waits to a writer that keeps segments.
     pub(super) fn take(&mut self, writing: &mut VecDeque<Bytes>) {
-        let Batch { bytes, shared, .. } = std::mem::take(&mut self.waiting);
+        let Batch { bytes, mut shared, .. } = std::mem::take(&mut self.waiting);
         let mut small = BytesMut::from(&bytes[..]);
         let mut from = 0;
-        for (to, payload) in shared {
+        for (to, payload) in shared.drain() {
             writing.push_back(small.split_to(to - from).freeze());
             writing.push_back(payload);
             from = to;

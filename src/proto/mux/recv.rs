@@ -140,7 +140,7 @@ impl Mux {
         });
         let goes_on = header.flags & MORE != 0;
         let refusal = match (&opened, &self.farewell) {
-            (_, Some(farewell)) => Some(farewell.clone()),
+            (_, Some(farewell)) => Some(PeerError::clone(farewell)),
             (Err(error), _) => Some(PeerError::from(error)),
             (Ok((_, headers)), None) => self.too_much(headers.size() + payload.len(), goes_on).map(PeerError::from),
         };

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A queue that takes one word while nobody uses it: what most links need seldom must not cost those that idle.
+
+use std::collections::VecDeque;
+
+pub(crate) struct LazyQueue<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> Default for LazyQueue<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> LazyQueue<T> {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|queue| queue.is_empty())
+    }
+
+    #[inline]
+    pub(crate) fn push_back(&mut self, item: T) {
+        self.0.get_or_insert_default().push_back(item);
+    }
+
+    #[inline]
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        self.0.as_mut()?.pop_front()
+    }
+
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut()?.front_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flat_map(|queue| queue.iter())
+    }
+
+    /// All of it, in order; the room stays.
+    #[inline]
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.0.iter_mut().flat_map(|queue| queue.drain(..))
+    }
+
+    /// Forgets what is in it; the room stays.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if let Some(queue) = &mut self.0 {
+            queue.clear();
+        }
+    }
+
+    /// Gives the room back, if nothing is in it.
+    pub(crate) fn shrink(&mut self) {
+        self.0.take_if(|queue| queue.is_empty());
+    }
+}
+
+impl<T> Extend<T> for LazyQueue<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
+        items.into_iter().for_each(|item| self.push_back(item));
+    }
+}
+
+impl<T> FromIterator<T> for LazyQueue<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut queue = Self::default();
+        queue.extend(items);
+        queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_no_room_until_it_is_used_and_after_it_was_shrunk() {
+        let mut queue: LazyQueue<u8> = LazyQueue::default();
+        assert!(queue.is_empty() && queue.0.is_none() && queue.pop_front().is_none());
+        queue.extend([1, 2, 3]);
+        queue.shrink();
+        assert_eq!(queue.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((queue.pop_front(), queue.front_mut()), (Some(1), Some(&mut 2)));
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [2, 3]);
+        queue.shrink();
+        assert!(queue.0.is_none());
+    }
+}

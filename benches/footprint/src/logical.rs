@@ -23,8 +23,10 @@ pub(crate) const ON_A_LINK: usize = 100;
 const OFFERED: f64 = 1e6;
 /// For how long.
 const LOAD: Duration = Duration::from_secs(3);
-/// How long a link rests before it counts as idle.
-const REST: Duration = Duration::from_secs(1);
+/// How long a link rests before it counts as idle: after two seconds without a byte it has given its buffers back.
+const REST: Duration = Duration::from_secs(3);
+/// Between two looks at links that come up.
+const LOOK: Duration = Duration::from_millis(100);
 
 const MEGABYTE: f64 = 1e6;
 
@@ -74,7 +76,7 @@ impl Caller {
             if start.elapsed() > WARM_UP {
                 return Err(format!("the links did not come up within {} s", WARM_UP.as_secs()).into());
             }
-            tokio::time::sleep(REST / 10).await;
+            tokio::time::sleep(LOOK).await;
         }
         tokio::time::sleep(REST).await;
         Ok(caller)

@@ -35,7 +35,7 @@ impl Subject {
     pub fn new(text: impl Into<ByteString>) -> Result<Self> {
         let text = text.into();
         let is_plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if text.is_empty() || text.len() > Self::MAX_LEN || !(is_plain() || !text.chars().any(char::is_control)) {
+        if text.is_empty() || text.len() > Self::MAX_LEN || (!is_plain() && text.chars().any(char::is_control)) {
             return Err(Error::config(format!(
                 "a subject is 1 to {} bytes of text without control characters, got {} bytes",
                 Self::MAX_LEN,

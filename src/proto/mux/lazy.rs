@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+#[expect(clippy::box_collection, reason = "an empty queue takes four words, and a link has many")]
 pub(crate) struct LazyQueue<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> Default for LazyQueue<T> {

@@ -3,6 +3,7 @@
 
 use std::collections::{VecDeque, vec_deque};
 
+#[expect(clippy::box_collection, reason = "the four words of a queue in place are what this saves")]
 pub(crate) struct LazyQueue<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> Default for LazyQueue<T> {

@@ -142,7 +142,14 @@ impl Driver {
             let mut first = [0; FIRST_READ];
             let read = self.socket.poll_read(&mut &mut first[..], cx);
             if let Poll::Ready(Ok(count)) = read {
-                input.bytes = BytesMut::from(first.get(..count).unwrap_or_default());
+                let first = first.get(..count).unwrap_or_default();
+                if count < FIRST_READ {
+                    input.bytes = BytesMut::from(first);
+                } else {
+                    // There is more.
+                    input.prepare(count);
+                    input.bytes.extend_from_slice(first);
+                }
             }
             return read;
         }
@@ -158,7 +165,7 @@ impl Driver {
     fn handle_input(&mut self, desk: &mut Desk, may_hear: &mut bool) {
         self.was_active();
         let fed = self.link.feed(&mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
-        for incoming in desk.incoming.drain() {
+        while let Some(incoming) = desk.incoming.pop_front() {
             match incoming {
                 Incoming::Request(request) => self.link.serve(request),
                 Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),

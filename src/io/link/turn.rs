@@ -220,7 +220,7 @@ impl MuxLink {
         if let Some(mut after) = after {
             after.run();
         }
-        waiters.drain().for_each(Waker::wake);
+        std::iter::from_fn(|| waiters.pop_front()).for_each(Waker::wake);
         may_hear
     }
 
@@ -269,7 +269,7 @@ impl MuxLink {
         drop(state);
         drop(writer);
         after.run();
-        waiters.drain().for_each(Waker::wake);
+        std::iter::from_fn(|| waiters.pop_front()).for_each(Waker::wake);
         self.ended.notify_waiters();
     }
 }

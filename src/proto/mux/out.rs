@@ -100,7 +100,7 @@ impl Out {
         let Batch { bytes, mut shared, .. } = std::mem::take(&mut self.waiting);
         let mut small = BytesMut::from(&bytes[..]);
         let mut from = 0;
-        for (to, payload) in shared.drain() {
+        while let Some((to, payload)) = shared.pop_front() {
             writing.push_back(small.split_to(to - from).freeze());
             writing.push_back(payload);
             from = to;

@@ -90,12 +90,11 @@ mod tests {
     use super::*;
 
     fn batch() -> Batch {
-        let shared = [(2, "LARGE"), (2, "second"), (5, "third")];
-        Batch {
-            bytes: b"abcdefg".to_vec(),
-            shared: shared.into_iter().map(|(at, text)| (at, Bytes::from_static(text.as_bytes()))).collect(),
-            written: 0,
+        let mut batch = Batch { bytes: b"abcdefg".to_vec(), ..Batch::default() };
+        for (at, text) in [(2, "LARGE"), (2, "second"), (5, "third")] {
+            batch.shared.push_back((at, Bytes::from_static(text.as_bytes())));
         }
+        batch
     }
 
     fn text(batch: &Batch, room: usize) -> String {

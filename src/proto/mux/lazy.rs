@@ -51,20 +51,6 @@ impl<T> LazyQueue<T> {
     }
 }
 
-impl<T> Extend<T> for LazyQueue<T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
-        items.into_iter().for_each(|item| self.push_back(item));
-    }
-}
-
-impl<T> FromIterator<T> for LazyQueue<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let mut queue = Self::default();
-        queue.extend(items);
-        queue
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +59,7 @@ mod tests {
     fn it_has_no_room_until_it_is_used_and_after_it_was_shrunk() {
         let mut queue: LazyQueue<u8> = LazyQueue::default();
         assert!(queue.is_empty() && queue.0.is_none() && queue.pop_front().is_none());
-        queue.extend([1, 2, 3]);
+        [1, 2, 3].into_iter().for_each(|item| queue.push_back(item));
         queue.shrink();
         assert_eq!(queue.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!((queue.pop_front(), queue.front_mut()), (Some(1), Some(&mut 2)));

@@ -122,7 +122,7 @@ impl Planes {
             };
         };
         let PendingResponse { reply_to, mut pending } = plane.expect(&request.context, &self.to).await?;
-        let reply_to = ReplyTo::To(reply_to);
+        let reply_to = ReplyTo::To(Box::new(reply_to));
         let ack = {
             let mut sending = self.client.send_request(&self.to, request, &reply_to);
             // The acknowledgement first: it says more than the loss of the answer, which often follows from it.

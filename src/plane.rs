@@ -100,8 +100,8 @@ pub enum ReplyTo {
     Inline,
     /// Nowhere: a one-way request.
     Nothing,
-    /// To the place that the caller reserved.
-    To(ResponseConnectionInfo),
+    /// To the place that the caller reserved. Boxed: most answers come back on their request's link.
+    To(Box<ResponseConnectionInfo>),
 }
 
 /// A place for an answer. Its text form, for headers, is JSON.

@@ -363,7 +363,7 @@ fn write_open(words: &Words<'_>, now: Instant) -> Open {
     };
     let reply_to = match (words.must("what"), words.get("reply-to")) {
         ("notification", _) => ReplyTo::Nothing,
-        (_, Some(text)) => ReplyTo::To(ResponseConnectionInfo::from_text(text).unwrap()),
+        (_, Some(text)) => ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(text).unwrap())),
         _ => ReplyTo::Inline,
     };
     Open::Request { subject: Subject::from_static(words.must("subject")), context, reply_to }

@@ -50,7 +50,7 @@ async fn unknown_transport(fixture: &Fixture) -> Check {
     let parts = fixture.planes().ok_or_else(|| Failure::new("no planes"))?;
     let request = fixture.ask(Behaviour::Echo, "");
     let nowhere = TransportAddress::new(TransportId::from_static("no.such.transport"), "nowhere");
-    let reply_to = ReplyTo::To(ResponseConnectionInfo::new(nowhere, &request.context));
+    let reply_to = ReplyTo::To(Box::new(ResponseConnectionInfo::new(nowhere, &request.context)));
     match parts.client.send_request(&fixture.address(Behaviour::Echo), request, &reply_to).await {
         Ok(ack) => return Err(Failure::new(format!("a reply-to that nobody can serve was acknowledged: {ack:?}"))),
         Err(error) => ensure!(

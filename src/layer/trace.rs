@@ -64,7 +64,7 @@ impl Traced {
             outcome = field::Empty,
         );
         if self.start && request.context.trace.is_none() {
-            request.context.trace = Some(fresh(!span.is_disabled()));
+            request.context.trace = fresh(!span.is_disabled());
         }
         if let Some(trace) = &request.context.trace {
             span.record("trace", field::display(trace));
@@ -73,13 +73,10 @@ impl Traced {
     }
 }
 
-/// Version 00, flag *sampled* as told. Zero is no valid id.
-fn fresh(sampled: bool) -> TraceContext {
-    TraceContext {
-        trace_id: ((u128::from(random_u64()) << 64) | u128::from(random_u64())).max(1),
-        parent_id: random_u64().max(1),
-        flags: u8::from(sampled),
-    }
+/// Version 00, flag *sampled* as told. Zero is no valid id, and the generator's one chance in 2⁶⁴ costs a trace, no request.
+fn fresh(sampled: bool) -> Option<TraceContext> {
+    let trace_id = (u128::from(random_u64()) << 64) | u128::from(random_u64());
+    TraceContext::new(trace_id, random_u64(), u8::from(sampled))
 }
 
 #[async_trait]

@@ -79,9 +79,9 @@ impl Open {
             out.put_u32_le(u32::try_from(left).unwrap_or(u32::MAX));
         }
         if let Some(trace) = context.trace {
-            out.put_u128_le(trace.trace_id);
-            out.put_u64_le(trace.parent_id);
-            out.put_u8(trace.flags);
+            out.put_u128_le(trace.trace_id());
+            out.put_u64_le(trace.parent_id());
+            out.put_u8(trace.flags());
         }
         out.put_u16_le(subject.as_str().len() as u16);
         out.put_slice(subject.as_str().as_bytes());
@@ -134,11 +134,11 @@ impl Open {
         };
         let trace = match bits & HAS_TRACE {
             0 => None,
-            _ => Some(TraceContext {
-                trace_id: u128::from_le_bytes(fields.array()?),
-                parent_id: u64::from_le_bytes(fields.array()?),
-                flags: fields.u8()?,
-            }),
+            _ => TraceContext::new(
+                u128::from_le_bytes(fields.array()?),
+                u64::from_le_bytes(fields.array()?),
+                fields.u8()?,
+            ),
         };
         let len = u16::from_le_bytes(fields.array()?);
         let subject = fields.take(len.into())?;
@@ -147,7 +147,7 @@ impl Open {
             (_, 0) => ReplyTo::Inline,
             _ => {
                 let len = u16::from_le_bytes(fields.array()?);
-                ReplyTo::To(ResponseConnectionInfo::from_text(text(fields.take(len.into())?)?)?)
+                ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(text(fields.take(len.into())?)?)?))
             }
         };
         let taken = input.len() - fields.rest.len();
@@ -293,7 +293,7 @@ mod tests {
         context.deadline = Some(now + Duration::from_millis(1500));
         context.trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         let info = ResponseConnectionInfo::new(TransportAddress::tcp("h:1"), &context);
-        for reply_to in [ReplyTo::Inline, ReplyTo::Nothing, ReplyTo::To(info)] {
+        for reply_to in [ReplyTo::Inline, ReplyTo::Nothing, ReplyTo::To(Box::new(info))] {
             for id in [RequestId::unique(), RequestId::given("theirs")] {
                 let context = RequestContext { id, ..context.clone() };
                 let open = Open::Request { subject: Subject::from_static("a/b"), context, reply_to: reply_to.clone() };

@@ -35,7 +35,7 @@ async fn a_dropped_or_killed_stream_ends_the_handler() {
 /// An answer that waits to be fetched: its URL, host, port and path.
 async fn located(world: &World, to: &biplane::TransportAddress) -> (String, String) {
     let reserved = world.response.expect(&request("").context, to).await.unwrap();
-    let ack = world.request.client.send_request(to, request(""), &ReplyTo::To(reserved.reply_to)).await.unwrap();
+    let ack = world.request.client.send_request(to, request(""), &ReplyTo::To(Box::new(reserved.reply_to))).await.unwrap();
     let Ack::Located(info) = ack else { panic!("{ack:?}") };
     let rest = info.address.address.strip_prefix("http://").unwrap().to_owned();
     let (authority, path) = rest.split_at(rest.find('/').unwrap());
@@ -74,7 +74,7 @@ async fn wrong_tokens_are_refused_and_the_real_stream_is_unharmed() {
     let world = World::new(config(|_| {}));
     let guard = world.serve("words", words()).await;
     let reserved = world.response.expect(&request("").context, guard.address()).await.unwrap();
-    let reply_to = ReplyTo::To(reserved.reply_to);
+    let reply_to = ReplyTo::To(Box::new(reserved.reply_to));
     let ack = world.request.client.send_request(guard.address(), request("a b"), &reply_to).await.unwrap();
     let Ack::Located(info) = ack else { panic!("{ack:?}") };
     let url = &info.address.address;

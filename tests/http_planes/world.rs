@@ -98,7 +98,7 @@ impl World {
     /// Sends to `to`, the answer fetched.
     pub(crate) async fn fetched(&self, to: &TransportAddress, request: Request) -> Result<ResponseStream> {
         let reserved = self.response.expect(&request.context, to).await?;
-        let reply_to = ReplyTo::To(reserved.reply_to);
+        let reply_to = ReplyTo::To(Box::new(reserved.reply_to));
         match self.request.client.send_request(to, request, &reply_to).await? {
             Ack::Located(info) => reserved.pending.resolve(Some(info)),
             other => panic!("{other:?}"),

@@ -57,7 +57,7 @@ async fn answer_with_fault(is_home: bool, action: Action) -> (ResponseStream, (W
     let proxy = proxy.await.unwrap();
     reply_to.address.address = proxy.local_addr().to_string();
     let client = caller.registry.get_request_client(&TransportId::TCP).unwrap();
-    let ack = client.send_request(&worker.address, request, &ReplyTo::To(reply_to)).await.unwrap();
+    let ack = client.send_request(&worker.address, request, &ReplyTo::To(Box::new(reply_to))).await.unwrap();
     assert!(matches!(ack, Ack::Accepted), "{ack:?}");
     (pending.pending.resolve(None).unwrap(), (worker, caller, proxy))
 }

@@ -98,7 +98,7 @@ pub(crate) fn decode(
         let Some(first) = values.first().map(HeaderValue::as_str) else { continue };
         match name.to_ascii_lowercase().as_str() {
             REPLY_TO if first == NOTHING => reply_to = Some(ReplyTo::Nothing),
-            REPLY_TO => reply_to = Some(ReplyTo::To(ResponseConnectionInfo::from_text(first)?)),
+            REPLY_TO => reply_to = Some(ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(first)?))),
             SUBJECT => subject = Some(first.to_owned()),
             DEADLINE => timeout = Duration::from_millis(milliseconds(first)?),
             REQUEST_ID => context.id = RequestId::given(first.to_owned()),
@@ -191,7 +191,7 @@ mod tests {
         request.context.trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         let mut info = ResponseConnectionInfo::new(TransportAddress::tcp("h:1"), &request.context);
         info.metadata.insert("token".into(), "line\r\nbreak ä".into());
-        let headers = encode(&request, &ReplyTo::To(info.clone()), now).unwrap();
+        let headers = encode(&request, &ReplyTo::To(Box::new(info.clone())), now).unwrap();
         let (back, reply_to) = decode(&subject, Some(&headers), "body".into(), true, now, DAY).unwrap();
         assert_eq!(back.subject, request.subject);
         assert_eq!(back.context.id, request.context.id);

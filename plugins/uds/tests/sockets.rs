@@ -121,7 +121,7 @@ async fn a_service_is_found_and_answers_inline_and_by_call_home() {
         for round in 0..3 {
             let request = Request::new(Subject::from_static("echo"), format!("round {round}"));
             let pending = plane.expect(&request.context, &address).await.unwrap();
-            let reply_to = biplane::plane::ReplyTo::To(pending.reply_to.clone());
+            let reply_to = biplane::plane::ReplyTo::To(Box::new(pending.reply_to.clone()));
             let ack = client.send_request(&address, request, &reply_to).await.unwrap();
             assert!(matches!(ack, biplane::plane::Ack::Accepted), "{ack:?}");
             let mut answer = pending.pending.resolve(None).unwrap();

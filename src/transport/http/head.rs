@@ -134,7 +134,7 @@ pub(super) fn read_reply_to(headers: &HeaderMap) -> Result<ReplyTo> {
     match headers.get(REPLY_TO).map(HeaderValue::as_bytes) {
         None => Ok(ReplyTo::Inline),
         Some(b"none") => Ok(ReplyTo::Nothing),
-        Some(text) => ResponseConnectionInfo::from_text(utf8(&REPLY_TO, text)?).map(ReplyTo::To),
+        Some(text) => ResponseConnectionInfo::from_text(utf8(&REPLY_TO, text)?).map(|info| ReplyTo::To(Box::new(info))),
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
             .with_header("Tenant", "ü");
         let request = Request::new(Subject::from_static("tools/call"), message).with_context(context);
         let info = ResponseConnectionInfo::new(TransportAddress::tcp("h:1"), &request.context);
-        let reply_to = ReplyTo::To(info);
+        let reply_to = ReplyTo::To(Box::new(info));
         let headers = write(&request, &reply_to, StreamFormat::Sse, now).unwrap();
         let subject = decode_subject(&encode_subject(&request.subject)).unwrap();
         let read = read(&headers, subject, Bytes::from_static(b"body"), now, HOUR).unwrap();

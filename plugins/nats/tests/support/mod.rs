@@ -73,7 +73,7 @@ impl Node {
     /// Sends a request whose answer comes on the map.
     pub async fn call(&self, to: &TransportAddress, request: Request) -> Result<ResponseStream> {
         let expected = self.answers.expect(&request.context, to).await?;
-        let reply_to = ReplyTo::To(expected.reply_to);
+        let reply_to = ReplyTo::To(Box::new(expected.reply_to));
         let located = match patiently(self.plane.client.send_request(to, request, &reply_to)).await? {
             Ack::Located(info) => Some(info),
             _ => None,

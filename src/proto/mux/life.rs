@@ -169,9 +169,10 @@ impl Mux {
         if has_partial {
             self.drop_partial(key);
         }
-        let Some(mut stream) = self.streams.remove(key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         self.after.dropped.extend(stream.attachment.take());
         let unread = stream.recv.discard() + stream.recv.withheld;
+        self.streams.vacate(key);
         if unread > 0 {
             self.give_back_to_link(unread);
         }

@@ -295,12 +295,11 @@ impl Mux {
 
     fn insert(&mut self, purpose: Purpose, prepare: impl FnOnce(&mut Stream)) -> Key {
         let by_acceptor = self.role == Role::Acceptor;
-        let (send, receive) = (self.theirs.stream_window, self.ours.stream_window);
-        self.streams.open(|slot| {
-            let mut stream = Stream::new(StreamId::new(slot, by_acceptor), purpose, send, receive);
-            prepare(&mut stream);
-            stream
-        })
+        let (key, stream) = self.streams.open();
+        let id = StreamId::new(key as u32, by_acceptor);
+        stream.begin(id, purpose, self.theirs.stream_window, self.ours.stream_window);
+        prepare(stream);
+        key
     }
 
     /// Keeps `attachment` until the stream's slot is free.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::life::LAST_CALL;
-use super::stream::{Partial, Stream};
+use super::stream::Partial;
 use super::{Incoming, IncomingRequest, Key, Mux, Purpose, Role, cost};
 use crate::error::{Detail, Error, PeerError, Result, Retry};
 use crate::message::{ControlMessage, Headers, Message, Subject};
@@ -153,17 +153,16 @@ impl Mux {
             }
         };
         let purpose = if matches!(open, Open::CallHome { .. }) { Purpose::Receiver } else { Purpose::Responder };
-        let mut stream = Stream::new(id, purpose, self.theirs.stream_window, self.ours.stream_window);
+        let (key, stream) = self.streams.accept(slot);
+        stream.begin(id, purpose, self.theirs.stream_window, self.ours.stream_window);
         stream.got_last = header.flags & FIN != 0 && purpose == Purpose::Responder;
         stream.unclaimed = purpose == Purpose::Receiver;
         if goes_on && purpose == Purpose::Responder {
             self.opening += payload.len();
             let partial = Partial { open: Some(open), subject: None, headers, body: BytesMut::from(payload) };
             stream.recv.partial = Some(Box::new(partial));
-            self.streams.accept(slot, stream);
             return Ok(());
         }
-        let key = self.streams.accept(slot, stream);
         self.deliver_open(key, open, Message { headers, body: payload }, header.flags & FIN == 0);
         // The empty answer to a request that was made elsewhere.
         if purpose == Purpose::Receiver { self.on_fin(header) } else { Ok(()) }

@@ -10,12 +10,14 @@ use bytes::{Bytes, BytesMut};
 use super::Purpose;
 use crate::error::{Error, PeerError};
 use crate::message::{ControlMessage, Headers, Subject};
-use crate::proto::frame::StreamId;
+use crate::proto::frame::{LINK, StreamId};
 use crate::proto::open::Open;
 use crate::stream::{Arrival, Arrivals, Queue};
 
 /// Everything about one stream. Two halves: what we receive and what we send.
 pub(super) struct Stream {
+    /// The slot has a stream. Without one it has none of what streams own.
+    pub(super) is_present: bool,
     pub(super) id: StreamId,
     pub(super) purpose: Purpose,
     /// Our last frame is out (or queued): FIN, END or RESET.
@@ -95,11 +97,12 @@ pub(super) struct Backlog {
 }
 
 impl Stream {
-    #[inline]
-    pub(super) fn new(id: StreamId, purpose: Purpose, send_credit: u32, recv_credit: u32) -> Self {
+    /// A slot without a stream.
+    pub(super) const fn vacant() -> Self {
         Self {
-            id,
-            purpose,
+            is_present: false,
+            id: LINK,
+            purpose: Purpose::Caller,
             sent_last: false,
             sent_reset: false,
             got_last: false,
@@ -115,11 +118,11 @@ impl Stream {
                 partial: None,
                 withheld: 0,
                 owed: 0,
-                credit: recv_credit.into(),
+                credit: 0,
                 waiter: None,
             },
             send: Sending {
-                credit: send_credit.into(),
+                credit: 0,
                 backlog: None,
                 ended: false,
                 queued: false,
@@ -133,6 +136,34 @@ impl Stream {
             deadline: None,
             attachment: None,
         }
+    }
+
+    /// Makes the slot that of a new stream. It is as [`Stream::vacant`].
+    #[inline]
+    pub(super) fn begin(&mut self, id: StreamId, purpose: Purpose, send_credit: u32, recv_credit: u32) {
+        (self.id, self.purpose) = (id, purpose);
+        (self.send.credit, self.recv.credit) = (send_credit.into(), recv_credit.into());
+    }
+
+    /// Makes it as [`Stream::vacant`], dropping what it holds: one field after the other, since hardly any is in use by then.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        let Self { recv, send, stop_waiter, kill_waiter, attachment, .. } = self;
+        recv.first.take();
+        recv.rest.take();
+        recv.outcome.take();
+        recv.partial.take();
+        recv.waiter.take();
+        send.backlog.take();
+        send.waiter.take();
+        stop_waiter.take();
+        kill_waiter.take();
+        attachment.take();
+        (recv.since, recv.discard, recv.withheld, recv.owed) = (0, false, 0, 0);
+        (send.ended, send.queued, send.opened_at, send.sent_to) = (false, false, 0, 0);
+        (self.is_present, self.reader, self.writers, self.unclaimed) = (false, false, 0, false);
+        (self.sent_last, self.sent_reset, self.got_last) = (false, false, false);
+        (self.stopped, self.deadline) = (None, None);
     }
 
     /// Whether the local end waits for the answer, rather than gives it.

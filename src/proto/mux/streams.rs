@@ -3,8 +3,9 @@
 //!
 //! Two slabs, because a slot of ours is also the stream's number on the wire, and those must stay below the count that the
 //! peer permits however many streams it has itself.
-
-use slab::Slab;
+//!
+//! The slabs are of our own making: a stream begins and ends in its slot, where one of the library's would move it in and
+//! out, and streams are large and short-lived.
 
 use super::Key;
 use super::stream::Stream;
@@ -18,8 +19,8 @@ pub(super) struct Streams(Option<Box<Slots>>);
 
 #[derive(Default)]
 struct Slots {
-    ours: Slab<Stream>,
-    theirs: Slab<Stream>,
+    ours: Slab,
+    theirs: Slab,
     /// The peer's numbers → keys. A stream leaves this list before its slot is free, while local holders still read.
     numbers: Vec<Option<Key>>,
 }
@@ -37,26 +38,26 @@ impl Streams {
         if is_ours(key) { slots.ours.get_mut(key) } else { slots.theirs.get_mut(key & !THEIRS) }
     }
 
-    /// A stream of ours, which `make` makes with its number.
-    pub(super) fn open(&mut self, make: impl FnOnce(u32) -> Stream) -> Key {
-        let entry = self.0.get_or_insert_default().ours.vacant_entry();
-        let key = entry.key();
-        entry.insert(make(key as u32));
-        key
+    /// The slot of a stream of ours, with its key, which is also its number. The stream there is as [`Stream::vacant`].
+    #[inline]
+    pub(super) fn open(&mut self) -> (Key, &mut Stream) {
+        self.0.get_or_insert_default().ours.open()
     }
 
-    /// A stream that the peer numbered `slot`, which must be within bounds and free.
-    pub(super) fn accept(&mut self, slot: u32, stream: Stream) -> Key {
-        let slots = self.0.get_or_insert_default();
-        let slot = slot as usize;
-        let key = slots.theirs.insert(stream) | THEIRS;
-        if slots.numbers.len() <= slot {
-            slots.numbers.resize(slot + 1, None);
+    /// The slot of a stream that the peer numbered `number`, which must be within bounds and free.
+    #[inline]
+    pub(super) fn accept(&mut self, number: u32) -> (Key, &mut Stream) {
+        let Slots { theirs, numbers, .. } = &mut **self.0.get_or_insert_default();
+        let number = number as usize;
+        let (key, stream) = theirs.open();
+        let key = key | THEIRS;
+        if numbers.len() <= number {
+            numbers.resize(number + 1, None);
         }
-        if let Some(entry) = slots.numbers.get_mut(slot) {
+        if let Some(entry) = numbers.get_mut(number) {
             *entry = Some(key);
         }
-        key
+        (key, stream)
     }
 
     /// The key of the peer's number `slot`, while neither end has said its last word.
@@ -74,14 +75,16 @@ impl Streams {
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Stream> {
-        let slots = self.0.as_deref_mut()?;
-        if is_ours(key) { slots.ours.try_remove(key) } else { slots.theirs.try_remove(key & !THEIRS) }
+    /// Frees the slot. What the stream held is gone.
+    #[inline]
+    pub(super) fn vacate(&mut self, key: Key) {
+        let Some(slots) = self.0.as_deref_mut() else { return };
+        if is_ours(key) { slots.ours.vacate(key) } else { slots.theirs.vacate(key & !THEIRS) }
     }
 
     /// Gives back what streams needed, once there is none.
     pub(super) fn shrink(&mut self) {
-        self.0.take_if(|slots| slots.ours.is_empty() && slots.theirs.is_empty());
+        self.0.take_if(|slots| slots.ours.len() + slots.theirs.len() == 0);
     }
 
     /// Streams that we opened.
@@ -98,6 +101,59 @@ impl Streams {
             let theirs = slots.theirs.iter().map(|(key, stream)| (key | THEIRS, stream));
             slots.ours.iter().chain(theirs)
         })
+    }
+}
+
+/// Streams in place.
+#[derive(Default)]
+struct Slab {
+    slots: Vec<Stream>,
+    /// Slots without a stream. The one that was left last is used first: it is still in the cache.
+    vacant: Vec<u32>,
+}
+
+impl Slab {
+    #[inline]
+    fn get(&self, key: Key) -> Option<&Stream> {
+        self.slots.get(key).filter(|stream| stream.is_present)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, key: Key) -> Option<&mut Stream> {
+        self.slots.get_mut(key).filter(|stream| stream.is_present)
+    }
+
+    #[inline]
+    fn open(&mut self) -> (Key, &mut Stream) {
+        let key = match self.vacant.pop() {
+            Some(key) => key as Key,
+            None => self.add(),
+        };
+        let stream = &mut self.slots[key];
+        stream.is_present = true;
+        (key, stream)
+    }
+
+    #[cold]
+    fn add(&mut self) -> Key {
+        self.slots.push(Stream::vacant());
+        self.slots.len() - 1
+    }
+
+    #[inline]
+    fn vacate(&mut self, key: Key) {
+        if let Some(stream) = self.get_mut(key) {
+            stream.clear();
+            self.vacant.push(key as u32);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Key, &Stream)> {
+        self.slots.iter().enumerate().filter(|(_, stream)| stream.is_present)
     }
 }
 

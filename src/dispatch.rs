@@ -14,11 +14,14 @@ use tokio::sync::Notify;
 use self::discard::Discard;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
-use crate::plane::{Ack, Handler, Opened, ReplyTo, ResponsePlanes};
+use crate::plane::{Ack, Handler, HandlerFuture, Opened, ReplyTo, ResponsePlanes};
 use crate::stream::{ResponseSender, Supervisor, pipe};
 use crate::telemetry::{InFlight, PlaneMetrics};
 
 mod discard;
+mod turn;
+
+pub use self::turn::Turn;
 
 /// Hands requests to a handler. A request server gets one per endpoint and clones it freely.
 ///
@@ -31,7 +34,7 @@ pub struct Dispatch {
 }
 
 struct Inner {
-    handler: Arc<dyn Start>,
+    handler: Box<dyn Start>,
     planes: Arc<dyn ResponsePlanes>,
     limits: DispatchLimits,
     discard: Arc<Discard>,
@@ -62,7 +65,7 @@ impl Dispatch {
     /// Requests go to `handler`, answers to the planes that `planes` knows.
     pub fn new(handler: impl Handler, planes: Arc<dyn ResponsePlanes>, limits: DispatchLimits) -> Self {
         let inner = Inner {
-            handler: Arc::new(handler),
+            handler: Box::new(Arc::new(handler)),
             planes,
             limits,
             discard: Arc::new(Discard { max_item: limits.max_message_size }),
@@ -85,24 +88,28 @@ impl Dispatch {
 
     /// Runs the handler, its answer going to `reply`. Polls it once in place: a handler that is ready costs no task.
     pub fn launch(&self, request: Request, reply: ResponseSender) {
+        self.launch_in(&mut Turn::new(Instant::now()), request, reply);
+    }
+
+    /// [`launch`](Self::launch) for one of several requests that came together.
+    pub fn launch_in(&self, turn: &mut Turn, request: Request, reply: ResponseSender) {
         let supervisor = reply.supervise();
         let deadline = request.context.deadline;
         self.metrics.begun();
-        let began = Instant::now();
         let place = match Place::take(&self.inner) {
             Ok(place) => place,
             Err(error) => {
                 drop(reply);
-                return self.settle(supervisor, began, Err(PeerError::from(error)));
+                return self.settle(turn, supervisor, Err(PeerError::from(error)));
             }
         };
-        let mut future = self.inner.handler.clone().start(request, reply);
+        let mut future = self.inner.handler.start(request, reply);
         // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
         match poll(&mut future, &mut Context::from_waker(std::task::Waker::noop())) {
-            Poll::Ready(outcome) => self.settle(supervisor, began, outcome),
+            Poll::Ready(outcome) => self.settle(turn, supervisor, outcome),
             Poll::Pending => {
                 let state = State::Running(future);
-                let metrics = self.metrics.begun_at(began);
+                let metrics = self.metrics.begun_at(turn.arrived());
                 let supervisor = Some(supervisor);
                 let _place = Some(place.owned());
                 drop(tokio::spawn(Running { state, supervisor, deadline, timer: None, metrics, _place }));
@@ -110,17 +117,17 @@ impl Dispatch {
         }
     }
 
-    fn settle(&self, supervisor: Supervisor, began: Instant, outcome: Result<(), PeerError>) {
+    fn settle(&self, turn: &mut Turn, supervisor: Supervisor, outcome: Result<(), PeerError>) {
         if let Err(error) = &outcome {
             self.metrics.error(error.kind());
         }
-        PlaneMetrics::ended([&self.metrics], began.elapsed());
+        turn.answered(&self.metrics);
         supervisor.settle(outcome);
     }
 
-    /// Runs the handler for a request that wants no answer: its items are dropped.
-    pub fn launch_one_way(&self, request: Request) {
-        self.launch(request, self.nobody());
+    /// [`launch_in`](Self::launch_in) for a request that wants no answer: its items are dropped.
+    pub fn launch_one_way(&self, turn: &mut Turn, request: Request) {
+        self.launch_in(turn, request, self.nobody());
     }
 
     fn nobody(&self) -> ResponseSender {
@@ -132,7 +139,7 @@ impl Dispatch {
         let supervisor = reply.supervise();
         let deadline = request.context.deadline;
         let (state, place) = match Place::take(&self.inner) {
-            Ok(place) => (State::Running(self.inner.handler.clone().start(request, reply)), Some(place.owned())),
+            Ok(place) => (State::Running(self.inner.handler.start(request, reply)), Some(place.owned())),
             Err(error) => (State::Refused(PeerError::from(error)), None),
         };
         let metrics = self.metrics.begin();
@@ -202,16 +209,14 @@ fn panicked() -> PeerError {
     PeerError::from(Error::unexpected("the handler panicked").with_hint("the responder's log has the panic"))
 }
 
-type HandlerFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-/// A [`Handler`] behind a pointer: owns itself while it runs, so that its future can move to a task.
+/// A [`Handler`] of any type.
 trait Start: Send + Sync {
-    fn start(self: Arc<Self>, request: Request, reply: ResponseSender) -> HandlerFuture;
+    fn start(&self, request: Request, reply: ResponseSender) -> HandlerFuture;
 }
 
-impl<H: Handler> Start for H {
-    fn start(self: Arc<Self>, request: Request, reply: ResponseSender) -> HandlerFuture {
-        Box::pin(async move { self.handle(request, reply).await })
+impl<H: Handler> Start for Arc<H> {
+    fn start(&self, request: Request, reply: ResponseSender) -> HandlerFuture {
+        Handler::start(self, request, reply)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -65,7 +66,21 @@ pub trait Handler: Send + Sync + 'static {
     /// The future is polled in place by the link's driver and moved to a task of its own only if it is not ready at once,
     /// so a handler must not block the thread. It is dropped when the caller goes away, says kill, or its deadline passes.
     fn handle(&self, request: Request, reply: ResponseSender) -> impl Future<Output = Result<()>> + Send;
+
+    /// [`handle`](Self::handle) as a future that keeps its handler, so that it can move to a task.
+    #[doc(hidden)]
+    fn start(self: &Arc<Self>, request: Request, reply: ResponseSender) -> HandlerFuture
+    where
+        Self: Sized,
+    {
+        let this = self.clone();
+        Box::pin(async move { this.handle(request, reply).await })
+    }
 }
+
+/// A handler at work.
+#[doc(hidden)]
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// A handler made of a closure.
 ///
@@ -90,6 +105,12 @@ where
 {
     fn handle(&self, request: Request, reply: ResponseSender) -> impl Future<Output = Result<()>> + Send {
         (self.0)(request, reply)
+    }
+
+    /// Its futures borrow nothing: one goes into the box as it is, where another future about it would move the request
+    /// once more.
+    fn start(self: &Arc<Self>, request: Request, reply: ResponseSender) -> HandlerFuture {
+        Box::pin((self.0)(request, reply))
     }
 }
 

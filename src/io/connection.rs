@@ -15,6 +15,7 @@ use super::bytes::{Door, Links};
 use super::link::{MuxLink, Service};
 use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
+use crate::dispatch::Turn;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Message, Request, Subject};
 use crate::plane::ReplyTo;
@@ -108,8 +109,15 @@ impl Reception for Lobby {
 struct LobbyInbox(Arc<Inbox>);
 
 impl Service for LobbyInbox {
-    fn request(&self, link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
-        self.0.request(link, request, reply_to, reply);
+    fn request(
+        &self,
+        link: &Arc<MuxLink>,
+        turn: &mut Turn,
+        request: Request,
+        reply_to: ReplyTo,
+        reply: ResponseSender,
+    ) {
+        self.0.request(link, turn, request, reply_to, reply);
     }
 
     fn forward(&self, inbound: Inbound) {
@@ -272,7 +280,14 @@ fn turn_down(inbound: Inbound, taken: Option<ResponseSender>) {
 }
 
 impl Service for Inbox {
-    fn request(&self, _link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+    fn request(
+        &self,
+        _link: &Arc<MuxLink>,
+        _turn: &mut Turn,
+        request: Request,
+        reply_to: ReplyTo,
+        reply: ResponseSender,
+    ) {
         match reply_to {
             // Not counted: each holds a stream of the link, of which there is a bounded number.
             ReplyTo::Nothing => self.put(Inbound::Notification(request.subject, request.message), Some(reply)),

@@ -22,6 +22,7 @@ use super::bytes::BoxedBytes;
 use super::link::{Asleep, MuxLink, Park, Step};
 use super::read_buffer::ReadBuffer;
 use super::socket::{Socket, Writer};
+use crate::dispatch::Turn;
 use crate::error::{Detail, Error, PeerError};
 use crate::proto::frame;
 use crate::proto::mux::{After, Batch, Incoming, LazyQueue};
@@ -164,13 +165,16 @@ impl Driver {
 
     fn handle_input(&mut self, desk: &mut Desk, may_hear: &mut bool) {
         self.was_active();
-        let fed = self.link.feed(&mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
+        let now = Instant::now();
+        let fed = self.link.feed(now, &mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
+        let mut turn = Turn::new(now);
         while let Some(incoming) = desk.incoming.pop_front() {
             match incoming {
-                Incoming::Request(request) => self.link.serve(request),
+                Incoming::Request(request) => self.link.serve(&mut turn, request),
                 Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),
             }
         }
+        drop(turn);
         if let Ok(heard) = fed {
             *may_hear = heard;
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::connection::Inbound;
+use crate::dispatch::Turn;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::Request;
 use crate::plane::ReplyTo;
@@ -29,9 +30,16 @@ pub(super) use turn::{Asleep, Park, Step};
 
 /// What a link does with what its peer asks for. The default refuses everything.
 pub trait Service: Send + Sync + 'static {
-    /// The peer sent a request. Called on the link's driver: must not block.
-    fn request(&self, link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
-        let _ = (link, reply_to);
+    /// The peer sent a request, with others of the same turn. Called on the link's driver: must not block.
+    fn request(
+        &self,
+        link: &Arc<MuxLink>,
+        turn: &mut Turn,
+        request: Request,
+        reply_to: ReplyTo,
+        reply: ResponseSender,
+    ) {
+        let _ = (link, turn, reply_to);
         let error = Error::refused(format!("this end of the link serves no requests (asked for {})", request.subject));
         reply.refuse(PeerError::from(
             error.with_retry(Retry::Safe).with_hint("check that the address is a request plane's"),
@@ -192,11 +200,11 @@ impl MuxLink {
         self.state().mux.dead().map(Error::duplicate)
     }
 
-    pub(super) fn serve(self: &Arc<Self>, incoming: IncomingRequest) {
+    pub(super) fn serve(self: &Arc<Self>, turn: &mut Turn, incoming: IncomingRequest) {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
         let items = has_items.then(|| ResponseStream::new(self.clone(), key as u64));
         let request = Request { subject, context, message, items };
-        self.service.request(self, request, reply_to, ResponseSender::new(self.clone(), key as u64));
+        self.service.request(self, turn, request, reply_to, ResponseSender::new(self.clone(), key as u64));
     }
 
     pub(super) fn serve_call_home(self: &Arc<Self>, key: Key, token: [u8; TOKEN_LEN]) {

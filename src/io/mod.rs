@@ -37,6 +37,7 @@ pub(crate) mod traffic;
 #[cfg(any(feature = "tcp", feature = "lines"))]
 pub(crate) mod tune;
 
+pub use crate::dispatch::Turn;
 pub use bytes::{BoxedBytes, ByteListener, ByteTransport, Door, LinkSettings, Links};
 pub use connection::MuxTransport;
 pub use driver::ByteStream;

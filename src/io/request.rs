@@ -14,7 +14,7 @@ use super::bytes::{ByteTransport, Door, Links, STREAMS_PER_LINK};
 use super::known::KnownLinks;
 use super::link::{MuxLink, NoService, Service};
 use super::targets::Targets;
-use crate::dispatch::{Dispatch, launch};
+use crate::dispatch::{Dispatch, Turn, launch};
 use crate::error::{Detail, Error, PeerError, Phase, Result, Retry};
 use crate::message::{Message, Request, Subject};
 use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlaneClient, RequestPlaneServer, ResponseConnectionInfo};
@@ -177,18 +177,25 @@ impl Router {
 }
 
 impl Service for Router {
-    fn request(&self, _link: &Arc<MuxLink>, request: Request, reply_to: ReplyTo, reply: ResponseSender) {
+    fn request(
+        &self,
+        _link: &Arc<MuxLink>,
+        turn: &mut Turn,
+        request: Request,
+        reply_to: ReplyTo,
+        reply: ResponseSender,
+    ) {
         let Some(dispatch) = self.find(&request.subject) else {
             let error = Error::no_service(format!("no endpoint {} is registered here", request.subject));
             return reply.refuse(error.with_retry(Retry::Safe));
         };
         if reply_to == ReplyTo::Inline {
-            return dispatch.launch(request, reply);
+            return dispatch.launch_in(turn, request, reply);
         }
         if reply_to == ReplyTo::Nothing {
             // The end of the stream says that the request was taken; what becomes of it, nobody asked.
             reply.close();
-            return dispatch.launch_one_way(request);
+            return dispatch.launch_one_way(turn, request);
         }
         // Opening the answer may mean dialling: not on the link's driver.
         tokio::spawn(acknowledge(dispatch, request, reply_to, reply));

@@ -60,15 +60,15 @@ impl Observation {
 impl Histogram {
     /// Counts one observation.
     pub(super) fn observe(&self, took: Duration) {
-        self.count(Observation::new(took));
+        self.count(Observation::new(took), 1);
     }
 
-    /// Counts what other histograms count too.
-    pub(super) fn count(&self, Observation { nanos, bucket }: Observation) {
-        self.sum.fetch_add(nanos, Ordering::Relaxed);
+    /// Counts an observation that was made so many times, or that other histograms count too.
+    pub(super) fn count(&self, Observation { nanos, bucket }: Observation, times: u64) {
+        self.sum.fetch_add(nanos.saturating_mul(times), Ordering::Relaxed);
         if let Some(count) = self.counts.get(bucket) {
             // Releases what the observer did before, so that a reader who sees the end of a request sees its begin too.
-            count.fetch_add(1, Ordering::Release);
+            count.fetch_add(times, Ordering::Release);
         }
     }
 

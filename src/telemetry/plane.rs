@@ -73,7 +73,17 @@ impl PlaneMetrics {
     /// A request that [`begun`](Self::begun) on each of `planes` ended on all of them.
     pub(crate) fn ended<const N: usize>(planes: [&Self; N], took: Duration) {
         let observation = Observation::new(took);
-        planes.iter().for_each(|plane| plane.0.latency.count(observation));
+        planes.iter().for_each(|plane| plane.0.latency.count(observation, 1));
+    }
+
+    /// `count` requests that [`begun`](Self::begun) ended.
+    pub(crate) fn ended_together(&self, count: u64, took: Duration) {
+        self.0.latency.count(Observation::new(took), count);
+    }
+
+    /// Whether both count into the same series.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// A failure of no particular request, such as a link that died idle: `transport_errors_total`.

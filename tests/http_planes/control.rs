@@ -35,7 +35,8 @@ async fn a_dropped_or_killed_stream_ends_the_handler() {
 /// An answer that waits to be fetched: its URL, host, port and path.
 async fn located(world: &World, to: &biplane::TransportAddress) -> (String, String) {
     let reserved = world.response.expect(&request("").context, to).await.unwrap();
-    let ack = world.request.client.send_request(to, request(""), &ReplyTo::To(Box::new(reserved.reply_to))).await.unwrap();
+    let ack =
+        world.request.client.send_request(to, request(""), &ReplyTo::To(Box::new(reserved.reply_to))).await.unwrap();
     let Ack::Located(info) = ack else { panic!("{ack:?}") };
     let rest = info.address.address.strip_prefix("http://").unwrap().to_owned();
     let (authority, path) = rest.split_at(rest.find('/').unwrap());

@@ -178,11 +178,11 @@ impl MuxLink {
     /// Hands `input` to the mux, takes what the peer wants. True if the peer may be heard further.
     pub(in crate::io) fn feed(
         &self,
+        now: Instant,
         input: &mut BytesMut,
         incoming: &mut LazyQueue<Incoming>,
         after: &mut After,
     ) -> Result<bool> {
-        let now = Instant::now();
         let mut state = self.state();
         let fed = state.mux.feed(input, now);
         state.mux.swap_incoming(incoming);

@@ -13,6 +13,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_core::Stream;
 
@@ -55,6 +56,16 @@ pub struct Taken {
     /// Nothing comes after it but what is queued, then the stream ends cleanly. Its key is free: no method is called with
     /// it again.
     pub is_last: bool,
+    /// When it had come, for the last item of a source that knows: who wants to know how long the answer took need not look
+    /// at the clock.
+    pub arrived: Option<Instant>,
+}
+
+impl Taken {
+    /// An item after which others may come.
+    pub fn item(message: Message) -> Self {
+        Self { message, is_last: false, arrived: None }
+    }
 }
 
 /// The receiving side of streams, implemented by a link. `key` names one stream; a stale key is answered as an ended stream.
@@ -86,7 +97,7 @@ pub trait Source: Send + Sync + 'static {
 fn poll_next_item<S: Source + ?Sized>(source: &S, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
     loop {
         return Poll::Ready(match std::task::ready!(source.poll_next(key, cx)) {
-            Some(Ok(Event::Item(message))) => Some(Ok(Taken { message, is_last: false })),
+            Some(Ok(Event::Item(message))) => Some(Ok(Taken::item(message))),
             Some(Ok(Event::Inbound(inbound))) => {
                 source.forward(key, inbound);
                 continue;
@@ -241,7 +252,7 @@ impl ResponseStream {
             return Poll::Ready(None);
         }
         Poll::Ready(match std::task::ready!(self.source.poll_item(self.key, &mut self.queue, cx)) {
-            Some(Ok(Taken { message, is_last })) => {
+            Some(Ok(Taken { message, is_last, .. })) => {
                 self.seen += 1;
                 self.released = is_last;
                 self.ended = is_last && self.queue.is_empty();
@@ -286,7 +297,9 @@ impl ResponseStream {
     pub(crate) fn poll_taken(&mut self, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
         if !self.queue.is_empty() {
             let item = std::task::ready!(self.poll_item(cx));
-            return Poll::Ready(item.map(|item| item.map(|message| Taken { message, is_last: self.ended })));
+            return Poll::Ready(
+                item.map(|item| item.map(|message| Taken { is_last: self.ended, ..Taken::item(message) })),
+            );
         }
         if self.ended || self.released {
             self.ended = true;

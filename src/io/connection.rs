@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -151,7 +151,11 @@ impl Connection for MuxConnection {
     }
 
     fn open(&self, request: Request) -> Result<ResponseStream> {
-        self.link.open(request, ReplyTo::Inline, None)
+        self.link.open(request, ReplyTo::Inline, None, Instant::now)
+    }
+
+    fn open_at(&self, request: Request, now: Instant) -> Result<ResponseStream> {
+        self.link.open(request, ReplyTo::Inline, None, || now)
     }
 
     /// The peer closes a notification's stream when it receives it; only so many may be on their way at once.
@@ -173,7 +177,7 @@ impl Connection for MuxConnection {
             }
             untaken.pop_front();
         }
-        untaken.push_back(self.link.open(request, ReplyTo::Nothing, None)?);
+        untaken.push_back(self.link.open(request, ReplyTo::Nothing, None, Instant::now)?);
         Ok(())
     }
 

@@ -112,17 +112,18 @@ impl MuxLink {
     /// Sends a request whose answer comes back on this link. Does not wait.
     ///
     /// `lease` is kept until the stream is over on both ends. A streaming request's items are pumped by a task of their
-    /// own: only this rare kind of request costs one.
+    /// own: only this rare kind of request costs one. The clock `now` is asked for a request that has a deadline.
     pub fn open(
         self: &Arc<Self>,
         request: Request,
         reply_to: ReplyTo,
         lease: Option<Box<dyn Send>>,
+        now: impl FnOnce() -> Instant,
     ) -> Result<ResponseStream> {
         let Request { subject, context, message, items } = request;
         let open = Open::Request { subject, context, reply_to };
         let has_items = items.is_some();
-        let opening = |mux: &mut Mux| mux.open_request(&open, message, has_items, Instant::now);
+        let opening = |mux: &mut Mux| mux.open_request(&open, message, has_items, now);
         let opened = if has_items { self.open_with(lease, opening) } else { self.open_whole(lease, opening) };
         let key = opened.map_err(|error| self.name(error))?;
         if let Some(items) = items {

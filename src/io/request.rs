@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -73,7 +73,7 @@ impl RequestPlaneClient for MuxRequestClient {
         let lease = self.targets.of(&to.address).checkout(request.context.deadline).await?;
         let link = Arc::clone(&lease);
         let has_items = request.items.is_some();
-        let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)))?;
+        let mut stream = link.open(request, reply_to.clone(), Some(Box::new(lease)), Instant::now)?;
         if *reply_to == ReplyTo::Inline {
             return Ok(Ack::Inline(stream));
         }

@@ -56,7 +56,7 @@ impl Chosen {
 
     /// A request goes this way.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.end();
+        self.end(None);
         if let Some(lane) = self.lane() {
             lane.begin();
             self.began = Some(now);
@@ -65,23 +65,24 @@ impl Chosen {
 
     /// The next way to the instance. False if there is none.
     pub(super) fn goes_on(&mut self) -> bool {
-        self.end();
+        self.end(None);
         self.at += 1;
         self.lane().is_some()
     }
 
-    fn end(&mut self) {
+    /// The request is over; `at` is when, if somebody looked at the clock.
+    pub(super) fn end(&mut self, at: Option<Instant>) {
         if let Some(began) = self.began.take()
             && let Some(lane) = self.lane()
         {
-            lane.end(began.elapsed());
+            lane.end(at.unwrap_or_else(Instant::now).saturating_duration_since(began));
         }
     }
 }
 
 impl Drop for Chosen {
     fn drop(&mut self) {
-        self.end();
+        self.end(None);
     }
 }
 

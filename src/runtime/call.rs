@@ -73,7 +73,7 @@ enum Stage {
 }
 
 /// Sends `request` to an instance of `service`. If a connection is there, it is on its way when this returns.
-pub(super) fn call(runtime: &Arc<Inner>, service: &Service, request: Request, now: Instant) -> ResponseStream {
+pub(super) fn call(runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) -> ResponseStream {
     let call = service.shared.spare.take();
     call.state().begin(runtime, service, request, now);
     ResponseStream::new(call, 0)
@@ -94,6 +94,18 @@ impl Call {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes it room for another call of its service.
+    fn retire(&self, mut state: MutexGuard<'_, State>) {
+        let (service, _runtime) = state.clear();
+        drop(state);
+        let Some(service) = service else { return };
+        let Some(this) = self.this.upgrade() else { return };
+        let mut spare = service.shared.spare.calls();
+        if spare.len() < MAX_SPARE {
+            spare.push(this);
+        }
+    }
 }
 
 impl Source for Call {
@@ -103,15 +115,20 @@ impl Source for Call {
 
     fn poll_item(&self, _key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
         let mut state = self.state();
-        let taken = ready!(state.poll(cx, |stream, cx| stream.poll_taken(queue, cx)));
-        Poll::Ready(match taken {
-            // What it was for is over. The call itself is still its caller's, who gives it back.
-            Some(Ok(Taken { message, is_last: true })) => {
-                state.stage = Stage::Over;
-                Some(Ok(Taken { message, is_last: false }))
+        let mut taken = ready!(state.poll(cx, |stream, cx| stream.poll_taken(queue, cx)));
+        if let Some(Ok(Taken { is_last, arrived, .. })) = &mut taken
+            && *is_last
+        {
+            state.end(*arrived);
+            if queue.is_empty() {
+                // The caller has all there is, and asks this call for nothing more: the next one may have it.
+                self.retire(state);
+            } else {
+                // It may yet have something in its queue to forward.
+                *is_last = false;
             }
-            taken => taken,
-        })
+        }
+        Poll::Ready(taken)
     }
 
     fn give_back(&self, _key: u64, credit: u32) {
@@ -137,13 +154,7 @@ impl Source for Call {
 
     /// The one handle of the call is being dropped: nobody else asks for anything any more.
     fn release(&self, _key: u64) {
-        let (service, _runtime) = self.state().clear();
-        let Some(service) = service else { return };
-        let Some(this) = self.this.upgrade() else { return };
-        let mut spare = service.shared.spare.calls();
-        if spare.len() < MAX_SPARE {
-            spare.push(this);
-        }
+        self.retire(self.state());
     }
 }
 
@@ -176,12 +187,20 @@ impl State {
         (self.service.take(), self.runtime.take())
     }
 
-    fn begin(&mut self, runtime: &Arc<Inner>, service: &Service, request: Request, now: Instant) {
+    /// The answer is over: all of it had come at `at`, if that is known.
+    fn end(&mut self, at: Option<Instant>) {
+        if let Stage::Answering { attempt, .. } = &mut self.stage {
+            attempt.chosen.end(at);
+        }
+        self.stage = Stage::Over;
+    }
+
+    fn begin(&mut self, runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) {
         self.service = Some(service.clone());
-        self.runtime = Some(runtime.clone());
-        if let Err(failed) = self.begin_at_once(runtime, service, request, now) {
+        if let Err(failed) = self.begin_at_once(&runtime, service, request, now) {
             self.stage = Stage::Connecting(Box::pin(async move { Err(*failed) }));
         }
+        self.runtime = Some(runtime);
     }
 
     /// The common case has everything at hand: an instance and a connection to it.
@@ -273,7 +292,7 @@ impl State {
                 runtime.telemetry.count_fallback(from, to);
             }
         }
-        match attempt.connection.open(request) {
+        match attempt.connection.open_at(request, now) {
             Ok(stream) => {
                 attempt.chosen.pick.sent();
                 if let Some(message) = self.control.take() {

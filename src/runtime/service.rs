@@ -116,7 +116,7 @@ impl Connection for Service {
         if request.context.deadline.is_none() {
             request.context.deadline = now.checked_add(self.shared.request_timeout);
         }
-        Ok(call(&runtime, self, request, now))
+        Ok(call(runtime, self, request, now))
     }
 
     async fn notify(&self, _subject: &Subject, message: Message) -> Result<()> {

@@ -22,7 +22,9 @@ impl Source for MuxLink {
     fn poll_item(&self, key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
         loop {
             return Poll::Ready(match std::task::ready!(self.with(|mux| mux.poll_arrivals(key as Key, queue, cx))) {
-                Some(Ok((Arrival::Item(message), is_last))) => Some(Ok(Taken { message, is_last })),
+                Some(Ok((Arrival::Item(message), arrived))) => {
+                    Some(Ok(Taken { message, is_last: arrived.is_some(), arrived }))
+                }
                 Some(Ok((Arrival::Notification(notification), _))) => {
                     let (subject, message) = *notification;
                     Source::forward(self, key, Inbound::Notification(subject, message));

@@ -50,7 +50,7 @@ async fn over_tcp() -> (Arc<MuxLink>, std::net::TcpStream) {
 }
 
 fn ask(link: &Arc<MuxLink>, body: impl Into<Bytes>) -> ResponseStream {
-    link.open(Request::new(Subject::from_static("echo"), body.into()), ReplyTo::Inline, None).unwrap()
+    link.open(Request::new(Subject::from_static("echo"), body.into()), ReplyTo::Inline, None, Instant::now).unwrap()
 }
 
 /// What has arrived at `peer` by now.

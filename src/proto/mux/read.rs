@@ -2,6 +2,7 @@
 //! What a stream's reader takes, and the credit that the peer gets back for it.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
@@ -16,14 +17,14 @@ impl Mux {
         self.poll_arrival(key, cx).map(|next| next.map(|arrived| arrived.map(Event::from)))
     }
 
-    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty; and whether the stream ends cleanly
-    /// with that: then the reader is released already. A notification comes alone.
+    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty; and when the last of it had come
+    /// if the stream ends cleanly with that: then the reader is released already. A notification comes alone.
     pub(crate) fn poll_arrivals(
         &mut self,
         key: Key,
         queue: &mut Arrivals,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Arrival, bool)>>> {
+    ) -> Poll<Option<Result<(Arrival, Option<Instant>)>>> {
         let owed = queue.take_owed();
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
         let Some((arrival, spent)) = stream.recv.take_all(queue) else {
@@ -40,7 +41,7 @@ impl Mux {
         if is_last {
             self.release_reader(key);
         }
-        Poll::Ready(Some(Ok((arrival, is_last))))
+        Poll::Ready(Some(Ok((arrival, is_last.then_some(self.last_heard)))))
     }
 
     fn poll_arrival(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Option<Result<Arrival>>> {

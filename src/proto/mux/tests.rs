@@ -466,7 +466,7 @@ fn bytes_that_are_written_after_the_end_do_no_harm() {
 fn take(mux: &mut Mux, key: Key, at_once: bool, rest: &mut Arrivals) -> Option<(Message, bool)> {
     if at_once {
         let Poll::Ready(taken) = mux.poll_arrivals(key, rest, &mut noop()) else { return None };
-        taken.map(Result::unwrap).map(|(first, is_last)| (body(first.into()), is_last))
+        taken.map(Result::unwrap).map(|(first, arrived)| (body(first.into()), arrived.is_some()))
     } else {
         let Poll::Ready(event) = mux.poll_recv(key, &mut noop()) else { return None };
         event.map(|event| (body(event.unwrap()), false))

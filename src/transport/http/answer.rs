@@ -123,7 +123,7 @@ impl Source for Answer {
             return Poll::Ready(match std::task::ready!(read) {
                 Some(Ok(Read::Item(message))) => {
                     let is_last = state.take_more(queue);
-                    Some(Ok(Taken { message, is_last }))
+                    Some(Ok(Taken { is_last, ..Taken::item(message) }))
                 }
                 // Nobody asked for it, and there is nowhere to forward it to.
                 Some(Ok(Read::Notification(..))) => continue,

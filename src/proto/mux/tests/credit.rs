@@ -80,7 +80,7 @@ fn the_credit_of_items_that_are_taken_with_their_end_comes_back() {
         pair.run(1000);
         let mut rest = Arrivals::default();
         let taken = pair.a.poll_arrivals(key, &mut rest, &mut noop());
-        assert!(matches!(taken, Poll::Ready(Some(Ok((_, true))))), "the end is known with the items");
+        assert!(matches!(taken, Poll::Ready(Some(Ok((_, Some(_)))))), "the end is known with the items");
         pair.run(1000);
     }
     assert!(pair.is_empty());

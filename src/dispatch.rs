@@ -15,7 +15,7 @@ use self::discard::Discard;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
 use crate::plane::{Ack, Handler, HandlerFuture, Opened, ReplyTo, ResponsePlanes};
-use crate::stream::{ResponseSender, Supervisor, pipe};
+use crate::stream::{Polled, ResponseSender, Supervisor, pipe};
 use crate::telemetry::{InFlight, PlaneMetrics};
 
 mod discard;
@@ -92,7 +92,7 @@ impl Dispatch {
     }
 
     /// [`launch`](Self::launch) for one of several requests that came together.
-    pub fn launch_in(&self, turn: &mut Turn, request: Request, reply: ResponseSender) {
+    pub fn launch_in(&self, turn: &mut Turn, request: Request, mut reply: ResponseSender) {
         let supervisor = reply.supervise();
         let deadline = request.context.deadline;
         self.metrics.begun();
@@ -100,14 +100,19 @@ impl Dispatch {
             Ok(place) => place,
             Err(error) => {
                 drop(reply);
-                return self.settle(turn, supervisor, Err(PeerError::from(error)));
+                let refusal = Err(PeerError::from(error));
+                self.count(turn, &refusal);
+                return supervisor.settle(refusal);
             }
         };
         let mut future = self.inner.handler.start(request, reply);
         // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
-        match poll(&mut future, &mut Context::from_waker(std::task::Waker::noop())) {
-            Poll::Ready(outcome) => self.settle(turn, supervisor, outcome),
-            Poll::Pending => {
+        match supervisor.in_place(|| poll(&mut future, &mut Context::from_waker(std::task::Waker::noop()))) {
+            Polled::Ready(outcome, settling) => {
+                self.count(turn, &outcome);
+                settling.settle(outcome);
+            }
+            Polled::Pending(supervisor) => {
                 let state = State::Running(future);
                 let metrics = self.metrics.begun_at(turn.arrived());
                 let supervisor = Some(supervisor);
@@ -117,12 +122,11 @@ impl Dispatch {
         }
     }
 
-    fn settle(&self, turn: &mut Turn, supervisor: Supervisor, outcome: Result<(), PeerError>) {
-        if let Err(error) = &outcome {
+    fn count(&self, turn: &mut Turn, outcome: &Result<(), PeerError>) {
+        if let Err(error) = outcome {
             self.metrics.error(error.kind());
         }
         turn.answered(&self.metrics);
-        supervisor.settle(outcome);
     }
 
     /// [`launch_in`](Self::launch_in) for a request that wants no answer: its items are dropped.
@@ -135,7 +139,7 @@ impl Dispatch {
     }
 
     /// The handler as a future that never fails: what goes wrong is told to the caller.
-    pub fn run(&self, request: Request, reply: ResponseSender) -> Running {
+    pub fn run(&self, request: Request, mut reply: ResponseSender) -> Running {
         let supervisor = reply.supervise();
         let deadline = request.context.deadline;
         let (state, place) = match Place::take(&self.inner) {

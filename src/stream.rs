@@ -26,6 +26,7 @@ mod deferred;
 mod events;
 mod pipe;
 pub(crate) mod roster;
+mod supervisor;
 mod unread;
 
 pub use arrivals::Arrivals;
@@ -33,6 +34,7 @@ pub(crate) use arrivals::{Arrival, Queue};
 use deferred::Deferred;
 use events::Events;
 pub use pipe::pipe;
+pub(crate) use supervisor::{Polled, Supervisor};
 use unread::Unread;
 
 /// What comes on an answer, in order.
@@ -133,11 +135,20 @@ pub trait Sink: Send + Sync + 'static {
     fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage>;
     /// Ready when the caller is gone or said [`ControlMessage::Kill`]. A second waiter beside [`Sink::poll_stopped`].
     fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()>;
-    /// Adds a holder.
+    /// Adds a holder: the supervisor that sees to it that the stream ends as its handler did.
     fn retain(&self, key: u64);
     /// Takes a holder away. If it was the last one and nobody has ended the stream, it ends as `unended` says; then the key
     /// is free.
     fn release(&self, key: u64, unended: Unended);
+    /// The handler is done: ends the stream if that was an error, then takes `holders` away as [`Sink::release`] does, the
+    /// supervisor and, with two, the sender.
+    fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
+        let unended = if outcome.is_ok() { Unended::Close } else { Unended::Abandon };
+        if outcome.is_err() {
+            self.end(key, outcome);
+        }
+        (0..holders).for_each(|_| self.release(key, unended));
+    }
 }
 
 /// How a stream ends that nobody ended before its last holder went.
@@ -388,12 +399,19 @@ impl fmt::Debug for ResponseStream {
 pub struct ResponseSender {
     sink: Arc<dyn Sink>,
     key: u64,
+    /// The stream has been retained for a supervisor already.
+    has_spare: bool,
 }
 
 impl ResponseSender {
     /// The stream `key` of `sink`, of which this is the one holder.
     pub fn new(sink: Arc<dyn Sink>, key: u64) -> Self {
-        Self { sink, key }
+        Self { sink, key, has_spare: false }
+    }
+
+    /// The stream `key` of `sink`, of which this is two holders: one for the supervisor that there is going to be.
+    pub(crate) fn with_spare(sink: Arc<dyn Sink>, key: u64) -> Self {
+        Self { sink, key, has_spare: true }
     }
 
     /// Sends an item as soon as there is credit.
@@ -455,54 +473,27 @@ impl ResponseSender {
     }
 
     /// A second holder, which decides how the stream ends if the sender does not.
-    pub(crate) fn supervise(&self) -> Supervisor {
-        self.sink.retain(self.key);
-        Supervisor { sink: self.sink.clone(), key: self.key, settled: false }
+    pub(crate) fn supervise(&mut self) -> Supervisor {
+        if !std::mem::take(&mut self.has_spare) {
+            self.sink.retain(self.key);
+        }
+        Supervisor::new(self.sink.clone(), self.key)
     }
 }
 
 impl Drop for ResponseSender {
     fn drop(&mut self) {
-        self.sink.release(self.key, Unended::Abandon);
+        if self.has_spare {
+            self.sink.release(self.key, Unended::Abandon);
+        }
+        if !supervisor::is_left_in_place(&self.sink, self.key) {
+            self.sink.release(self.key, Unended::Abandon);
+        }
     }
 }
 
 impl fmt::Debug for ResponseSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ResponseSender(key {})", self.key)
-    }
-}
-
-/// The holder beside the sender while a handler runs. See [`Sink::retain`].
-pub(crate) struct Supervisor {
-    sink: Arc<dyn Sink>,
-    key: u64,
-    settled: bool,
-}
-
-impl Supervisor {
-    /// Whether the caller is gone, so that the handler is to be dropped.
-    pub(crate) fn poll_killed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sink.poll_killed(self.key, cx)
-    }
-
-    /// The handler returned. A sender that it left alive elsewhere decides for itself.
-    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
-        self.settled = true;
-        match outcome {
-            Ok(()) => {}
-            Err(error) => self.sink.end(self.key, Err(error)),
-        }
-        self.sink.release(self.key, Unended::Close);
-    }
-}
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.sink
-                .end(self.key, Err(PeerError::from(Error::cancelled("the handler was dropped before it finished"))));
-            self.sink.release(self.key, Unended::Abandon);
-        }
     }
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests that came together.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::Dispatch;
+use crate::message::Subject;
 use crate::telemetry::PlaneMetrics;
 
 /// Requests that one read of a link brought. The answers of those whose handlers are ready at once leave together as well,
@@ -10,6 +13,8 @@ use crate::telemetry::PlaneMetrics;
 /// last from the read to the moment before the write, which is how long its answer takes to get on its way.
 pub struct Turn {
     arrived: Instant,
+    /// Who took the last request. The next one is mostly for the same.
+    taker: Option<(Subject, Arc<Dispatch>)>,
     /// How many were answered, and for whom they count. All that a link brings counts for one transport.
     answered: Option<(PlaneMetrics, u64)>,
 }
@@ -17,7 +22,25 @@ pub struct Turn {
 impl Turn {
     /// Requests that arrived at `arrived`.
     pub fn new(arrived: Instant) -> Self {
-        Self { arrived, answered: None }
+        Self { arrived, taker: None, answered: None }
+    }
+
+    /// Who takes requests for `subject`: `find` looks it up, unless the one before was for the same. To be given back by
+    /// [`put_taker`](Self::put_taker).
+    pub(crate) fn taker(
+        &mut self,
+        subject: &Subject,
+        find: impl FnOnce() -> Option<Arc<Dispatch>>,
+    ) -> Option<(Subject, Arc<Dispatch>)> {
+        match self.taker.take() {
+            Some(taker) if taker.0 == *subject => Some(taker),
+            _ => find().map(|dispatch| (subject.clone(), dispatch)),
+        }
+    }
+
+    /// Keeps `taker` for the next request of this turn, and no longer: endpoints come and go.
+    pub(crate) fn put_taker(&mut self, taker: (Subject, Arc<Dispatch>)) {
+        self.taker = Some(taker);
     }
 
     pub(super) fn arrived(&self) -> Instant {

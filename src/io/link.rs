@@ -52,6 +52,12 @@ pub trait Service: Send + Sync + 'static {
         link.refuse(key, &PeerError::from(Error::refused("this end of the link waits for no answers")));
     }
 
+    /// Whether requests go to handlers, beside each of which somebody watches over its answer.
+    #[doc(hidden)]
+    fn is_supervised(&self) -> bool {
+        false
+    }
+
     /// A stream's reader does not want this message: it goes to whoever receives for the connection.
     fn forward(&self, inbound: Inbound) {
         drop(inbound);
@@ -89,6 +95,7 @@ impl MuxLink {
         service: Arc<dyn Service>,
         streams: usize,
     ) -> Self {
+        let mux = if service.is_supervised() { mux.with_supervisors() } else { mux };
         Self {
             transport,
             peer: peer.into_boxed_str(),
@@ -205,7 +212,12 @@ impl MuxLink {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
         let items = has_items.then(|| ResponseStream::new(self.clone(), key as u64));
         let request = Request { subject, context, message, items };
-        self.service.request(self, turn, request, reply_to, ResponseSender::new(self.clone(), key as u64));
+        let reply = if self.service.is_supervised() {
+            ResponseSender::with_spare(self.clone(), key as u64)
+        } else {
+            ResponseSender::new(self.clone(), key as u64)
+        };
+        self.service.request(self, turn, request, reply_to, reply);
     }
 
     pub(super) fn serve_call_home(self: &Arc<Self>, key: Key, token: [u8; TOKEN_LEN]) {

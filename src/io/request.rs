@@ -177,6 +177,10 @@ impl Router {
 }
 
 impl Service for Router {
+    fn is_supervised(&self) -> bool {
+        true
+    }
+
     fn request(
         &self,
         _link: &Arc<MuxLink>,
@@ -185,20 +189,22 @@ impl Service for Router {
         reply_to: ReplyTo,
         reply: ResponseSender,
     ) {
-        let Some(dispatch) = self.find(&request.subject) else {
+        let Some(taker) = turn.taker(&request.subject, || self.find(&request.subject)) else {
             let error = Error::no_service(format!("no endpoint {} is registered here", request.subject));
             return reply.refuse(error.with_retry(Retry::Safe));
         };
-        if reply_to == ReplyTo::Inline {
-            return dispatch.launch_in(turn, request, reply);
+        let (_, dispatch) = &taker;
+        match reply_to {
+            ReplyTo::Inline => dispatch.launch_in(turn, request, reply),
+            ReplyTo::Nothing => {
+                // The end of the stream says that the request was taken; what becomes of it, nobody asked.
+                reply.close();
+                dispatch.launch_one_way(turn, request);
+            }
+            // Opening the answer may mean dialling: not on the link's driver.
+            ReplyTo::To(_) => drop(tokio::spawn(acknowledge(dispatch.clone(), request, reply_to, reply))),
         }
-        if reply_to == ReplyTo::Nothing {
-            // The end of the stream says that the request was taken; what becomes of it, nobody asked.
-            reply.close();
-            return dispatch.launch_one_way(turn, request);
-        }
-        // Opening the answer may mean dialling: not on the link's driver.
-        tokio::spawn(acknowledge(dispatch, request, reply_to, reply));
+        turn.put_taker(taker);
     }
 }
 

@@ -113,4 +113,8 @@ impl Sink for MuxLink {
     fn release(&self, key: u64, unended: Unended) {
         self.with(|mux| mux.release_writer(key as Key, unended));
     }
+
+    fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
+        self.with(|mux| mux.settle(key as Key, outcome, holders));
+    }
 }

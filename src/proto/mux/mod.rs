@@ -196,6 +196,8 @@ pub struct Mux {
     feeds: u32,
     last_ping: Option<Instant>,
     next_deadline: Option<Instant>,
+    /// How many hold the answer to a request that comes in.
+    holders: u8,
 }
 
 impl Mux {
@@ -223,7 +225,14 @@ impl Mux {
             feeds: 0,
             last_ping: None,
             next_deadline: None,
+            holders: 1,
         }
+    }
+
+    /// The sender of an answer has two holders from the beginning: requests go to handlers that are supervised.
+    pub(crate) fn with_supervisors(mut self) -> Self {
+        self.holders = 2;
+        self
     }
 
     /// Opens a stream for a request. `more_items` keeps our half open for [`Mux::push`]. The stream has a reader, and a

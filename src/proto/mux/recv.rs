@@ -177,7 +177,7 @@ impl Mux {
                 Incoming::CallHome { key, token }
             }
             Open::Request { subject, context, reply_to } => {
-                stream.writers = 1;
+                stream.writers = self.holders;
                 // A request that is still open when its message is complete has items, or its FIN is under way.
                 stream.reader = has_items && reply_to != ReplyTo::Nothing;
                 if !has_items {

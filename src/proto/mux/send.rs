@@ -222,8 +222,23 @@ impl Mux {
 
     /// Takes a holder of the sending half away.
     pub fn release_writer(&mut self, key: Key, unended: Unended) {
+        self.release_writers(key, 1, unended);
+    }
+
+    /// The handler of a request is done: so ends its answer, if that has no end yet, once `holders` less hold it.
+    pub fn settle(&mut self, key: Key, outcome: Result<(), PeerError>, holders: u8) {
+        match outcome {
+            Ok(()) => self.release_writers(key, holders, Unended::Close),
+            Err(error) => {
+                self.end(key, Err(error));
+                self.release_writers(key, holders, Unended::Abandon);
+            }
+        }
+    }
+
+    fn release_writers(&mut self, key: Key, holders: u8, unended: Unended) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.writers = stream.writers.saturating_sub(1);
+        stream.writers = stream.writers.saturating_sub(holders);
         if stream.writers == 0 {
             if !stream.send.ended {
                 self.end(key, unended.outcome());

@@ -149,16 +149,16 @@ impl Stream {
     #[inline]
     pub(super) fn clear(&mut self) {
         let Self { recv, send, stop_waiter, kill_waiter, attachment, .. } = self;
-        recv.first.take();
-        recv.rest.take();
-        recv.outcome.take();
-        recv.partial.take();
-        recv.waiter.take();
-        send.backlog.take();
-        send.waiter.take();
-        stop_waiter.take();
-        kill_waiter.take();
-        attachment.take();
+        empty(&mut recv.first);
+        empty(&mut recv.rest);
+        empty(&mut recv.outcome);
+        empty(&mut recv.partial);
+        empty(&mut recv.waiter);
+        empty(&mut send.backlog);
+        empty(&mut send.waiter);
+        empty(stop_waiter);
+        empty(kill_waiter);
+        empty(attachment);
         (recv.since, recv.discard, recv.withheld, recv.owed) = (0, false, 0, 0);
         (send.ended, send.queued, send.opened_at, send.sent_to) = (false, false, 0, 0);
         (self.is_present, self.reader, self.writers, self.unclaimed) = (false, false, 0, false);
@@ -184,6 +184,14 @@ impl Stream {
 
     pub(super) fn is_unheld(&self) -> bool {
         !self.reader && self.writers == 0
+    }
+}
+
+/// `field.take()` for what is mostly empty: looks before it writes.
+#[inline]
+fn empty<T>(field: &mut Option<T>) {
+    if field.is_some() {
+        *field = None;
     }
 }
 

@@ -352,3 +352,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

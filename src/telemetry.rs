@@ -34,6 +34,7 @@ mod target;
 
 pub use self::figure::Figure;
 pub use self::histogram::BUCKETS;
+pub(crate) use self::plane::PairMetrics;
 pub use self::plane::{InFlight, PlaneMetrics};
 pub use self::pool::{PoolFamily, PoolMetrics};
 
@@ -49,6 +50,7 @@ struct Inner {
     recorder: PrometheusRecorder,
     records_skipped: Counter,
     planes: Mutex<BTreeMap<PlaneKey, PlaneMetrics>>,
+    pairs: Mutex<BTreeMap<(TransportId, TransportId), PairMetrics>>,
     pools: Mutex<BTreeMap<PoolKey, Arc<PoolSeries>>>,
     others: Mutex<Vec<figure::Read>>,
 }
@@ -75,6 +77,7 @@ impl Default for Telemetry {
             recorder,
             records_skipped,
             planes: Mutex::default(),
+            pairs: Mutex::default(),
             pools: Mutex::default(),
             others: Mutex::default(),
         }))
@@ -94,6 +97,13 @@ impl Telemetry {
             })
         };
         lock(&self.0.planes).entry((transport.clone(), plane)).or_insert_with(make).clone()
+    }
+
+    /// The metrics of calls that go out by `request` and are answered by `response`. The same pair gets the same series.
+    pub(crate) fn pair(&self, request: &TransportId, response: &TransportId) -> PairMetrics {
+        let make =
+            || PairMetrics::new([self.plane(request, PlaneType::Request), self.plane(response, PlaneType::Response)]);
+        lock(&self.0.pairs).entry((request.clone(), response.clone())).or_insert_with(make).clone()
     }
 
     /// The metrics of a pool for one target. Ask once per target and keep it.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Instance;
+use super::{Instance, Watch};
 use crate::config::Balance;
 use crate::error::{Error, Phase, Result, Retry};
 
@@ -36,7 +36,20 @@ pub struct Balancer<T = ()> {
 impl<T: Default> Balancer<T> {
     /// Knows no instances yet. Equal seeds give equal choices.
     pub fn new(policy: Balance, seed: u64) -> Self {
-        Self { policy, state: Mutex::new(State { slots: Vec::new(), chance: Chance(seed) }) }
+        Self { policy, state: Mutex::new(State { slots: Vec::new(), chance: Chance(seed), watch: None }) }
+    }
+
+    /// Knows the instances of `watch`, and looks before every pick whether they have changed.
+    pub(crate) fn following(policy: Balance, seed: u64, mut watch: Watch) -> Self {
+        let balancer = Self::new(policy, seed);
+        balancer.update(&watch.borrow_and_update());
+        balancer.state().watch = Some(watch);
+        balancer
+    }
+
+    /// The instances of the watch that it follows.
+    pub(crate) fn watched(&self) -> Arc<[Instance]> {
+        self.state().watch.as_ref().map_or_else(Arc::default, |watch| watch.borrow().clone())
     }
 
     /// Replaces the set of instances. Those that stay keep what is known about them: requests in flight, turns, failures;
@@ -63,7 +76,7 @@ impl<T: Default> Balancer<T> {
 
     /// [`pick`](Self::pick) with a clock that is read only if something depends on the time.
     pub fn pick_at(&self, clock: impl FnOnce() -> Instant, exclude: &[u64]) -> Result<Pick<T>> {
-        let mut state = self.state();
+        let mut state = self.fresh_state();
         // Whoever is alone is taken, due or not.
         if let [slot] = &state.slots[..]
             && slot.candidate(exclude)
@@ -86,7 +99,7 @@ impl<T: Default> Balancer<T> {
 
     /// The instance `id`, whatever its weight and its past: whoever names an instance wants that one.
     pub fn pick_direct(&self, id: u64) -> Result<Pick<T>> {
-        let state = self.state();
+        let state = self.fresh_state();
         state.find(id).map(Slot::pick).ok_or_else(|| {
             let known: Vec<_> = state.slots.iter().take(8).map(|slot| slot.member().id.to_string()).collect();
             no_service(format!("there is no instance {id} (known: {})", or_none(&known.join(", "))))
@@ -111,6 +124,25 @@ impl<T: Default> Balancer<T> {
     /// Until when instance `id` is set aside; `None` if it is not.
     pub fn set_aside_until(&self, id: u64, now: Instant) -> Option<Instant> {
         self.state().find(id).and_then(|slot| slot.member().due(|| now))
+    }
+
+    /// The state after any change of what is watched.
+    #[inline]
+    fn fresh_state(&self) -> MutexGuard<'_, State<T>> {
+        let state = self.state();
+        match &state.watch {
+            // A watch whose sender is gone has changed for the last time.
+            Some(watch) if watch.has_changed().unwrap_or(false) => self.notice_change(state),
+            _ => state,
+        }
+    }
+
+    #[cold]
+    fn notice_change<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        let changed = state.watch.as_mut().map(|watch| watch.borrow_and_update().clone());
+        drop(state);
+        changed.into_iter().for_each(|instances| self.update(&instances));
+        self.state()
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -193,6 +225,7 @@ struct State<T> {
     /// Ordered by id.
     slots: Vec<Slot<T>>,
     chance: Chance,
+    watch: Option<Watch>,
 }
 
 /// An instance as it is published now. One counter for both, which every pick counts up and down.

@@ -11,9 +11,8 @@ use super::route::Route;
 use crate::connection::Connection;
 use crate::discovery::Instance;
 use crate::error::{ErrorKind, Result, Retry};
-use crate::plane::PlaneType;
 use crate::target::TransportId;
-use crate::telemetry::PlaneMetrics;
+use crate::telemetry::PairMetrics;
 
 /// The ways to one instance, best first; found by its first call, and lost when it moves.
 #[derive(Default)]
@@ -26,8 +25,7 @@ pub(super) struct Lane {
     pub(super) in_place_of: Option<TransportId>,
     /// A cell that is being filled is a dial under way.
     connection: Mutex<Arc<OnceCell<Arc<dyn Connection>>>>,
-    request: PlaneMetrics,
-    response: PlaneMetrics,
+    metrics: PairMetrics,
 }
 
 impl Lanes {
@@ -56,8 +54,7 @@ impl Lane {
         Self {
             in_place_of: preferred.filter(stands_in).cloned(),
             connection: Mutex::default(),
-            request: runtime.telemetry.plane(&route.request, PlaneType::Request),
-            response: runtime.telemetry.plane(&route.response, PlaneType::Response),
+            metrics: runtime.telemetry.pair(&route.request, &route.response),
             route,
         }
     }
@@ -88,19 +85,17 @@ impl Lane {
 
     /// A call begins.
     pub(super) fn begin(&self) {
-        self.request.begun();
-        self.response.begun();
+        self.metrics.begun();
     }
 
     /// A call that began came to this.
     pub(super) fn fail(&self, kind: ErrorKind) {
-        self.request.error(kind);
-        self.response.error(kind);
+        self.metrics.fail(kind);
     }
 
     /// A call that began is over.
     pub(super) fn end(&self, took: Duration) {
-        PlaneMetrics::ended([&self.request, &self.response], took);
+        self.metrics.ended(took);
     }
 
     fn cell(&self) -> MutexGuard<'_, Arc<OnceCell<Arc<dyn Connection>>>> {

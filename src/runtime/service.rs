@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -39,7 +39,6 @@ pub(super) struct Shared {
     pub(super) read_timeout: Option<Duration>,
     request_timeout: Duration,
     info: ConnectionInfo,
-    watch: Mutex<Watch>,
     connected: AtomicU64,
 }
 
@@ -53,9 +52,8 @@ pub struct ServiceStats {
 }
 
 impl Service {
-    pub(super) fn new(runtime: &Arc<Inner>, name: ServiceName, mut watch: Watch) -> Self {
-        let balancer = Balancer::new(runtime.config.balance, random_u64());
-        balancer.update(&watch.borrow_and_update());
+    pub(super) fn new(runtime: &Arc<Inner>, name: ServiceName, watch: Watch) -> Self {
+        let balancer = Balancer::following(runtime.config.balance, random_u64(), watch);
         let info = ConnectionInfo::new(
             runtime.config.response_plane.clone(),
             name.to_string(),
@@ -71,7 +69,6 @@ impl Service {
                 read_timeout: runtime.config.limits.read_timeout,
                 request_timeout: runtime.config.limits.request_timeout,
                 info,
-                watch: Mutex::new(watch),
                 connected: AtomicU64::new(0),
             }),
             direct: None,
@@ -85,7 +82,7 @@ impl Service {
 
     /// What discovery knows now.
     pub fn instances(&self) -> Arc<[Instance]> {
-        self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner).borrow().clone()
+        self.shared.balancer.watched()
     }
 
     /// How requests were shared out. All clones of a service count together.
@@ -173,20 +170,10 @@ impl Shared {
 
     /// An instance for the next attempt.
     pub(super) fn pick(&self, direct: Option<u64>, now: Instant, exclude: &[u64]) -> Result<Pick<Lanes>> {
-        self.notice_changes();
         match direct {
             Some(id) if exclude.contains(&id) => Err(Error::no_service(format!("instance {id} failed"))),
             Some(id) => self.balancer.pick_direct(id),
             None => self.balancer.pick(now, exclude),
-        }
-    }
-
-    fn notice_changes(&self) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if watch.has_changed().unwrap_or(false) {
-            let instances = watch.borrow_and_update().clone();
-            drop(watch);
-            self.balancer.update(&instances);
         }
     }
 

@@ -95,6 +95,13 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Adds what another histogram counted.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.cumulative.iter_mut().zip(&other.cumulative).for_each(|(ours, theirs)| *ours += theirs);
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// The same with `more` observations of no time at all.
     pub(super) fn and_at_once(mut self, more: u64) -> Self {
         self.cumulative.iter_mut().for_each(|count| *count += more);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics of one transport on one plane.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge};
@@ -15,13 +15,20 @@ use crate::error::ErrorKind;
 #[derive(Clone, Debug, Default)]
 pub struct PlaneMetrics(Arc<Series>);
 
-/// A request costs four atomic additions: one here at its begin, two in the histogram at its end, one for holding on to the
-/// series. How many are active is what has begun less what has ended, so that it needs no gauge of its own.
 #[derive(Debug)]
 struct Series {
+    own: Tally,
+    /// What counts for this series and for others.
+    shared: Mutex<Vec<Arc<Tally>>>,
+    handles: PlaneHandles,
+}
+
+/// A request costs three atomic additions: one here at its begin, two in the histogram at its end. How many are active is
+/// what has begun less what has ended, so that it needs no gauge of its own.
+#[derive(Debug, Default)]
+struct Tally {
     begun: AtomicU64,
     latency: Histogram,
-    handles: PlaneHandles,
 }
 
 /// Where the exporter keeps what it shows.
@@ -44,7 +51,17 @@ impl Default for Series {
 
 impl Series {
     fn new(handles: PlaneHandles) -> Self {
-        Self { begun: AtomicU64::new(0), latency: Histogram::default(), handles }
+        Self { own: Tally::default(), shared: Mutex::default(), handles }
+    }
+}
+
+impl Tally {
+    fn begun(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ended(&self, count: u64, took: Duration) {
+        self.latency.count(Observation::new(took), count);
     }
 }
 
@@ -55,14 +72,14 @@ impl PlaneMetrics {
 
     /// A request begins: `transport_requests_total` and `transport_active_streams` go up by one.
     pub fn begin(&self) -> InFlight {
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.own.begun();
         InFlight { series: self.0.clone(), began: Instant::now() }
     }
 
     /// As [`begin`](Self::begin), for one who keeps the metrics and the time himself and then says
     /// [`ended`](Self::ended).
     pub(crate) fn begun(&self) {
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.own.begun();
     }
 
     /// What [`begun`](Self::begun) at `began`, for one who keeps it after all.
@@ -70,15 +87,9 @@ impl PlaneMetrics {
         InFlight { series: self.0.clone(), began }
     }
 
-    /// A request that [`begun`](Self::begun) on each of `planes` ended on all of them.
-    pub(crate) fn ended<const N: usize>(planes: [&Self; N], took: Duration) {
-        let observation = Observation::new(took);
-        planes.iter().for_each(|plane| plane.0.latency.count(observation, 1));
-    }
-
     /// `count` requests that [`begun`](Self::begun) ended.
     pub(crate) fn ended_together(&self, count: u64, took: Duration) {
-        self.0.latency.count(Observation::new(took), count);
+        self.0.own.ended(count, took);
     }
 
     /// Whether both count into the same series.
@@ -94,8 +105,11 @@ impl PlaneMetrics {
     /// Brings the exporter up to date and returns the latencies, which it does not keep.
     pub(super) fn publish(&self) -> Snapshot {
         // What has ended is read first: every end that is seen has a begin that is seen.
-        let latency = self.0.latency.snapshot();
-        let begun = self.0.begun.load(Ordering::Relaxed);
+        let shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latency = self.0.own.latency.snapshot();
+        shared.iter().for_each(|tally| latency.add(&tally.latency.snapshot()));
+        let tallies = shared.iter().map(|tally| &**tally).chain([&self.0.own]);
+        let begun: u64 = tallies.map(|tally| tally.begun.load(Ordering::Relaxed)).sum();
         self.0.handles.requests.absolute(begun);
         self.0.handles.active.set(begun.saturating_sub(latency.count) as f64);
         latency
@@ -108,6 +122,39 @@ impl Series {
         if let Some(counter) = self.handles.errors.get(at) {
             counter.increment(1);
         }
+    }
+}
+
+/// Counts the calls of a caller, each of which is one request on a request plane and one answer on a response plane: once
+/// for both, because they begin and end together.
+#[derive(Clone, Debug)]
+pub(crate) struct PairMetrics {
+    tally: Arc<Tally>,
+    planes: [PlaneMetrics; 2],
+}
+
+impl PairMetrics {
+    pub(super) fn new(planes: [PlaneMetrics; 2]) -> Self {
+        let tally = Arc::<Tally>::default();
+        for plane in &planes {
+            plane.0.shared.lock().unwrap_or_else(PoisonError::into_inner).push(tally.clone());
+        }
+        Self { tally, planes }
+    }
+
+    /// A call begins.
+    pub(crate) fn begun(&self) {
+        self.tally.begun();
+    }
+
+    /// One that [`begun`](Self::begun) is over.
+    pub(crate) fn ended(&self, took: Duration) {
+        self.tally.ended(1, took);
+    }
+
+    /// One that [`begun`](Self::begun) failed. Every call counts.
+    pub(crate) fn fail(&self, kind: ErrorKind) {
+        self.planes.iter().for_each(|plane| plane.error(kind));
     }
 }
 
@@ -129,6 +176,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.series.latency.observe(self.began.elapsed());
+        self.series.own.ended(1, self.began.elapsed());
     }
 }

@@ -151,3 +151,25 @@ fn two_runtimes_do_not_count_into_each_other() {
     let series = r#"transport_requests_total{transport="tcp",plane="request"}"#;
     assert_eq!((samples(&one)[series], samples(&two)[series]), (1.0, 0.0));
 }
+
+#[test]
+fn a_call_counts_once_and_shows_on_both_of_its_planes() {
+    let telemetry = Telemetry::default();
+    drop(telemetry.plane(&TCP, PlaneType::Request).begin());
+    let calls = telemetry.pair(&TCP, &TransportId::from_static("nats"));
+    (0..3).for_each(|_| calls.begun());
+    calls.ended(Duration::from_millis(1));
+    // Whoever asks again counts with the first.
+    telemetry.pair(&TCP, &TransportId::from_static("nats")).ended(Duration::from_millis(2));
+    calls.fail(ErrorKind::Timeout);
+    let samples = samples(&telemetry);
+    for (labels, error, others) in [
+        (r#"transport="tcp",plane="request""#, r#"transport="tcp""#, 1.0),
+        (r#"transport="nats",plane="response""#, r#"transport="nats""#, 0.0),
+    ] {
+        assert_eq!(samples[&format!("transport_requests_total{{{labels}}}")], 3.0 + others);
+        assert_eq!(samples[&format!("transport_active_streams{{{labels}}}")], 1.0);
+        assert_eq!(samples[&format!("transport_request_latency_seconds_count{{{labels}}}")], 2.0 + others);
+        assert_eq!(samples[&format!("transport_errors_total{{{error},error_type=\"timeout\"}}")], 1.0);
+    }
+}

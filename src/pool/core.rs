@@ -52,7 +52,9 @@ pub(super) struct Core<L, W> {
     /// The target has been used, and dialling it did not fail since: `min_idle` applies.
     warm: bool,
     closed: bool,
+    /// Leases that were there at once stand apart, in `at_once`.
     counts: Counts,
+    at_once: u64,
     /// Made when there is something to do: that there is nothing must be cheap to tell.
     effects: Option<Box<Effects<L, W>>>,
 }
@@ -75,7 +77,7 @@ impl<L: Link> Entry<L> {
     /// Whether it can take one more lease, of at most so many.
     #[inline]
     fn may_lease(&self, limit: usize) -> bool {
-        self.leases < limit && self.retired.is_none() && self.link.is_usable() && self.link.has_room()
+        self.leases < limit && self.retired.is_none() && self.link.takes_lease()
     }
 
     #[inline]
@@ -170,6 +172,7 @@ impl<L: Link, W> Core<L, W> {
             warm: false,
             closed: false,
             counts: Counts::default(),
+            at_once: 0,
             effects: None,
         }
     }
@@ -187,7 +190,7 @@ impl<L: Link, W> Core<L, W> {
             Some(first) if (first.leases == 0 || is_only) && first.may_lease(self.limits.leases_per_link) => {
                 self.active += usize::from(first.leases == 0);
                 self.warm = true;
-                self.counts.reused += 1;
+                self.at_once += 1;
                 Some(first.lease(0, Origin::Reused))
             }
             _ => self.try_any(),
@@ -197,7 +200,9 @@ impl<L: Link, W> Core<L, W> {
     #[inline(never)]
     fn try_any(&mut self) -> Option<Grant<L>> {
         let index = self.least_loaded()?;
-        self.lease(index, Origin::Reused)
+        let grant = self.lease(index, Origin::Reused)?;
+        self.at_once += 1;
+        Some(grant)
     }
 
     /// Queues a waiter. It is served through [`Effects::grants`], perhaps by this very call.
@@ -332,7 +337,18 @@ impl<L: Link, W> Core<L, W> {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.counts
+        Counts { reused: self.counts.reused + self.at_once, ..self.counts }
+    }
+
+    /// Of those in [`counts`](Self::counts) that are reused, the ones that [`try_checkout`](Self::try_checkout) gave.
+    #[inline]
+    pub(super) fn at_once(&self) -> u64 {
+        self.at_once
+    }
+
+    /// How many links there are.
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
     }
 
     pub(super) fn has_waiters(&self) -> bool {
@@ -364,6 +380,7 @@ impl<L: Link, W> Core<L, W> {
             && let Some(grant) = self.lease(index, origin)
             && let Some((_, waiter)) = self.waiting.pop_front()
         {
+            self.counts.reused += 1;
             self.effects().grants.push((waiter, grant));
         }
         while self.coverage(self.dialling) < self.waiting.len() && self.may_dial() {
@@ -405,7 +422,6 @@ impl<L: Link, W> Core<L, W> {
         let entry = self.links.get_mut(index)?;
         self.active += usize::from(entry.leases == 0);
         self.warm = true;
-        self.counts.reused += u64::from(origin != Origin::Dialled);
         Some(entry.lease(index, origin))
     }
 

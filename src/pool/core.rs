@@ -36,6 +36,9 @@ pub(super) struct Limits {
     pub(super) reuse: bool,
 }
 
+/// The index of the link that has stood longest in its place.
+pub(super) const FIRST: usize = 0;
+
 /// Links, waiters and dials of one target. `W` is whatever the caller needs to reach a waiter.
 pub(super) struct Core<L, W> {
     limits: Limits,
@@ -70,6 +73,7 @@ struct Entry<L> {
     expires: Option<Instant>,
     /// Stamped by the first [`Core::expire`] that finds the link idle, so that returning a lease reads no clock.
     idle_since: Option<Instant>,
+    /// Since then.
     pinged: Option<Instant>,
 }
 
@@ -78,13 +82,6 @@ impl<L: Link> Entry<L> {
     #[inline]
     fn may_lease(&self, limit: usize) -> bool {
         self.leases < limit && self.retired.is_none() && self.link.takes_lease()
-    }
-
-    #[inline]
-    fn lease(&mut self, index: usize, origin: Origin) -> Grant<L> {
-        self.leases += 1;
-        self.served = true;
-        Grant { link: Arc::clone(&self.link), index, origin }
     }
 }
 
@@ -179,30 +176,35 @@ impl<L: Link, W> Core<L, W> {
 
     /// A lease on the least loaded link with room, or nothing. Never overtakes a waiter, never dials, never allocates
     /// unless it comes upon a dead link.
-    #[inline]
     pub(super) fn try_checkout(&mut self) -> Option<Grant<L>> {
+        if let Some(link) = self.try_first() {
+            return Some(Grant { link, index: FIRST, origin: Origin::Reused });
+        }
         if !self.waiting.is_empty() {
             return None;
         }
-        // Nearly always the first link is idle or the only one; then it is the least loaded.
-        let is_only = self.links.len() == 1;
-        match self.links.get_mut(0) {
-            Some(first) if (first.leases == 0 || is_only) && first.may_lease(self.limits.leases_per_link) => {
-                self.active += usize::from(first.leases == 0);
-                self.warm = true;
-                self.at_once += 1;
-                Some(first.lease(0, Origin::Reused))
-            }
-            _ => self.try_any(),
-        }
-    }
-
-    #[inline(never)]
-    fn try_any(&mut self) -> Option<Grant<L>> {
         let index = self.least_loaded()?;
         let grant = self.lease(index, Origin::Reused)?;
         self.at_once += 1;
         Some(grant)
+    }
+
+    /// What [`try_checkout`](Self::try_checkout) would grant, if that is the [`FIRST`] link for sure: nearly always it is
+    /// idle or the only one, and so the least loaded. It has no effects then.
+    #[inline(always)]
+    pub(super) fn try_first(&mut self) -> Option<Arc<L>> {
+        let is_only = self.links.len() == 1;
+        let first = self.links.get_mut(FIRST)?;
+        let is_least = first.leases == 0 || is_only;
+        if !self.waiting.is_empty() || !is_least || !first.may_lease(self.limits.leases_per_link) {
+            return None;
+        }
+        self.active += usize::from(first.leases == 0);
+        self.warm = true;
+        self.at_once += 1;
+        first.leases += 1;
+        first.served = true;
+        Some(Arc::clone(&first.link))
     }
 
     /// Queues a waiter. It is served through [`Effects::grants`], perhaps by this very call.
@@ -237,7 +239,6 @@ impl<L: Link, W> Core<L, W> {
         if leases == 0 {
             self.active -= 1;
             entry.idle_since = None;
-            entry.pinged = None;
         }
         if discarded || entry.retired.is_some() || !self.limits.reuse || !entry.link.is_usable() {
             self.retire_returned(index, discarded);
@@ -422,7 +423,9 @@ impl<L: Link, W> Core<L, W> {
         let entry = self.links.get_mut(index)?;
         self.active += usize::from(entry.leases == 0);
         self.warm = true;
-        Some(entry.lease(index, origin))
+        entry.leases += 1;
+        entry.served = true;
+        Some(Grant { link: Arc::clone(&entry.link), index, origin })
     }
 
     /// Hands the link out no more; closes it now, or when its last lease comes back. The first cause stands.
@@ -463,7 +466,10 @@ impl<L: Link, W> Core<L, W> {
         // From the back, because checkouts take from the front.
         for index in self.indices().into_iter().rev() {
             let Some(entry) = self.links.get_mut(index).filter(|entry| entry.leases == 0) else { continue };
-            let since = *entry.idle_since.get_or_insert(now);
+            let since = *entry.idle_since.get_or_insert_with(|| {
+                entry.pinged = None;
+                now
+            });
             if ready > self.limits.min_idle && now.saturating_duration_since(since) >= timeout {
                 ready -= 1;
                 self.retire(index, Cause::Idle);

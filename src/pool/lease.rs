@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::core::{Grant, Origin};
+use super::core::Origin;
 use super::slot::{Pooled, Slot};
 use super::{LOG, Link};
 
@@ -22,12 +22,11 @@ pub struct Lease<L: Link> {
 
 impl<L: Link> Lease<L> {
     #[inline(always)]
-    pub(super) fn new(grant: Grant<Pooled<L>>) -> Self {
+    pub(super) fn new(pooled: Arc<Pooled<L>>, index: usize, origin: Origin) -> Self {
         if tracing::enabled!(target: LOG, tracing::Level::TRACE) {
-            log(grant.link.slot(), grant.origin);
+            log(pooled.slot(), origin);
         }
-        let reused = grant.origin == Origin::Reused;
-        Self { pooled: grant.link, index: grant.index, reused, discarded: false }
+        Self { pooled, index, reused: origin == Origin::Reused, discarded: false }
     }
 
     /// Whether the link was there before somebody asked for this lease, so that it may have died unnoticed: what

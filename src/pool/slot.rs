@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::core::{Cause, Core, Counts, Effects, Grant, Origin, Refusal, Ticket};
+use super::core::{Cause, Core, Counts, Effects, FIRST, Grant, Origin, Refusal, Ticket};
 use super::lease::Lease;
 use super::shared::Common;
 use super::{LOG, Link, PoolKey, dial};
@@ -89,7 +89,20 @@ impl<L: Link> Slot<L> {
 
     pub(super) fn try_checkout(self: &Arc<Self>) -> Option<Lease<L>> {
         // No clock is read here: what the histogram's first bucket holds is "at once".
-        self.act(Core::try_checkout).map(Lease::new)
+        let mut state = self.state();
+        let Some(pooled) = state.core.try_first() else {
+            drop(state);
+            return self.try_any();
+        };
+        self.show(&state.core);
+        drop(state);
+        Some(Lease::new(pooled, FIRST, Origin::Reused))
+    }
+
+    #[inline(never)]
+    fn try_any(self: &Arc<Self>) -> Option<Lease<L>> {
+        let Grant { link, index, origin } = self.act(Core::try_checkout)?;
+        Some(Lease::new(link, index, origin))
     }
 
     /// Waits in line. `joined` is called once the slot has a reason to be looked after.
@@ -198,14 +211,19 @@ impl<L: Link> Slot<L> {
     fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<Pooled<L>, Waiter<L>>) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.core);
-        let (active, idle) = state.core.gauges();
-        // Under the lock, or an older figure could overwrite a newer one.
-        self.metrics.set(active, idle);
-        self.metrics.set_reused_at_once(state.core.at_once());
+        self.show(&state.core);
         if state.core.has_effects() {
             self.carry_out(state);
         }
         result
+    }
+
+    /// Under the lock, or an older figure could overwrite a newer one.
+    #[inline(always)]
+    fn show(&self, core: &Core<Pooled<L>, Waiter<L>>) {
+        let (active, idle) = core.gauges();
+        self.metrics.set(active, idle);
+        self.metrics.set_reused_at_once(core.at_once());
     }
 
     #[cold]
@@ -244,7 +262,7 @@ impl<L: Link> Slot<L> {
         if grant.origin != Origin::Dialled {
             self.metrics.reused();
         }
-        Lease::new(grant)
+        Lease::new(grant.link, grant.index, grant.origin)
     }
 
     fn fail(&self, waiters: Vec<Waiter<L>>, error: &Error) {

@@ -31,7 +31,10 @@ impl PoolFamily {
 
 /// Counts what a pool does for one target. Cheap to clone; the default counts for nobody.
 #[derive(Clone, Debug, Default)]
-pub struct PoolMetrics(Arc<Share>);
+pub struct PoolMetrics {
+    figures: Arc<Figures>,
+    share: Arc<Share>,
+}
 
 /// One pool's part of a series. Several pools may count into one series (those beyond the cap all do), so each has gauges of
 /// its own, which are added up when somebody asks: a lease that comes and goes turns them twice.
@@ -82,34 +85,34 @@ impl PoolMetrics {
     pub(super) fn new(series: Arc<PoolSeries>) -> Self {
         let figures = Arc::new(Figures::default());
         series.shares().present.push(Arc::clone(&figures));
-        Self(Arc::new(Share { series, figures }))
+        Self { figures: Arc::clone(&figures), share: Arc::new(Share { series, figures }) }
     }
 
     /// A link was dialled.
     pub fn created(&self) {
-        self.0.series.created.fetch_add(1, Ordering::Relaxed);
+        self.share.series.created.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lease was given on a link that was already there.
     pub fn reused(&self) {
-        self.0.series.reused.fetch_add(1, Ordering::Relaxed);
+        self.share.series.reused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lease was given after `took`.
     pub fn acquired(&self, took: Duration) {
-        self.0.series.acquisition.observe(took);
+        self.share.series.acquisition.observe(took);
     }
 
     /// A link was found dead when it was to be handed out.
     pub fn validation_failure(&self) {
-        self.0.series.validation_failures.fetch_add(1, Ordering::Relaxed);
+        self.share.series.validation_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// This pool gave so many leases in all without a wait, on links that were already there. They count as
     /// [`reused`](Self::reused) and [`acquired`](Self::acquired), and must not be told of by those again.
     #[inline]
     pub fn set_reused_at_once(&self, leases: u64) {
-        self.0.figures.at_once.store(leases, Ordering::Relaxed);
+        self.figures.at_once.store(leases, Ordering::Relaxed);
     }
 
     /// This pool now has so many links with and without an open stream.
@@ -117,7 +120,7 @@ impl PoolMetrics {
     pub fn set(&self, active: usize, idle: usize) {
         // Nobody has four thousand million links.
         let half = |links: usize| u64::from(links as u32);
-        self.0.figures.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
+        self.figures.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
     }
 }
 

@@ -83,6 +83,12 @@ impl<L: Link> Entry<L> {
     fn may_lease(&self, limit: usize) -> bool {
         self.leases < limit && self.retired.is_none() && self.link.takes_lease()
     }
+
+    /// Whether nobody may have it again.
+    #[inline]
+    fn is_spent(&self) -> bool {
+        self.retired.is_some() || !self.link.is_usable()
+    }
 }
 
 /// Names a waiter.
@@ -231,32 +237,42 @@ impl<L: Link, W> Core<L, W> {
     }
 
     /// A lease came back; `discarded` if its link must not be used again.
-    #[inline]
     pub(super) fn checkin(&mut self, index: usize, discarded: bool) {
-        let Some(entry) = self.links.get_mut(index) else { return };
-        let Some(leases) = entry.leases.checked_sub(1) else { return };
+        let is_spent = discarded || !self.limits.reuse || self.links.get(index).is_some_and(Entry::is_spent);
+        if self.give_back(index) && is_spent {
+            let cause = match self.links.get(index).and_then(|entry| entry.retired) {
+                _ if discarded => Cause::Discarded,
+                Some(cause) => cause,
+                None if !self.limits.reuse => Cause::Unpooled,
+                None => Cause::Spent,
+            };
+            self.retire(index, cause);
+        }
+        self.pump(Origin::Reused);
+    }
+
+    /// [`checkin`](Self::checkin) of a link that others may use again, while nobody waits; otherwise nothing happens, and it
+    /// says no. It has no effects.
+    #[inline(always)]
+    pub(super) fn try_checkin(&mut self, index: usize) -> bool {
+        let is_good = |entry: &Entry<L>| !entry.is_spent();
+        self.waiting.is_empty()
+            && self.limits.reuse
+            && self.links.get(index).is_some_and(is_good)
+            && self.give_back(index)
+    }
+
+    /// Whether there was a lease to give back.
+    #[inline(always)]
+    fn give_back(&mut self, index: usize) -> bool {
+        let Some(entry) = self.links.get_mut(index) else { return false };
+        let Some(leases) = entry.leases.checked_sub(1) else { return false };
         entry.leases = leases;
         if leases == 0 {
             self.active -= 1;
             entry.idle_since = None;
         }
-        if discarded || entry.retired.is_some() || !self.limits.reuse || !entry.link.is_usable() {
-            self.retire_returned(index, discarded);
-        }
-        self.pump(Origin::Reused);
-    }
-
-    /// A link that was just returned, and that nobody is to have again.
-    #[cold]
-    #[inline(never)]
-    fn retire_returned(&mut self, index: usize, discarded: bool) {
-        let cause = match self.links.get(index).and_then(|entry| entry.retired) {
-            _ if discarded => Cause::Discarded,
-            Some(cause) => cause,
-            None if !self.limits.reuse => Cause::Unpooled,
-            None => Cause::Spent,
-        };
-        self.retire(index, cause);
+        true
     }
 
     /// A dial brought a link. `random` is uniform and sets the jitter of the link's lifetime.

@@ -87,6 +87,8 @@ impl<L: Link> Slot<L> {
         Self { key, metrics, common, state: Mutex::new(State { core, runtime: None }) }
     }
 
+    /// In line, all that is rare apart: a lease costs little more than what it has to write.
+    #[inline(always)]
     pub(super) fn try_checkout(self: &Arc<Self>) -> Option<Lease<L>> {
         // No clock is read here: what the histogram's first bucket holds is "at once".
         let mut state = self.state();
@@ -95,10 +97,12 @@ impl<L: Link> Slot<L> {
             return self.try_any();
         };
         self.show(&state.core);
+        self.metrics.set_reused_at_once(state.core.at_once());
         drop(state);
         Some(Lease::new(pooled, FIRST, Origin::Reused))
     }
 
+    #[cold]
     #[inline(never)]
     fn try_any(self: &Arc<Self>) -> Option<Lease<L>> {
         let Grant { link, index, origin } = self.act(Core::try_checkout)?;
@@ -133,7 +137,19 @@ impl<L: Link> Slot<L> {
         }
     }
 
+    #[inline]
     pub(super) fn checkin(self: &Arc<Self>, index: usize, discarded: bool) {
+        let mut state = self.state();
+        if discarded || !state.core.try_checkin(index) {
+            drop(state);
+            return self.checkin_any(index, discarded);
+        }
+        self.show(&state.core);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checkin_any(self: &Arc<Self>, index: usize, discarded: bool) {
         self.act(|core| core.checkin(index, discarded));
     }
 
@@ -207,11 +223,11 @@ impl<L: Link> Slot<L> {
 
     /// Changes the core, shows the gauges, and carries out what follows after the lock is gone: links, wakers and dials
     /// are other people's code.
-    #[inline]
     fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<Pooled<L>, Waiter<L>>) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.core);
         self.show(&state.core);
+        self.metrics.set_reused_at_once(state.core.at_once());
         if state.core.has_effects() {
             self.carry_out(state);
         }
@@ -223,7 +239,6 @@ impl<L: Link> Slot<L> {
     fn show(&self, core: &Core<Pooled<L>, Waiter<L>>) {
         let (active, idle) = core.gauges();
         self.metrics.set(active, idle);
-        self.metrics.set_reused_at_once(core.at_once());
     }
 
     #[cold]

@@ -52,6 +52,13 @@ impl Subject {
         Self::new(text).map_err(|error| Error::protocol(error.to_string()))
     }
 
+    /// Takes a slice of a received text that is known to be printable ASCII; `None` if it is too long or empty.
+    #[inline]
+    pub(crate) fn from_printable(bytes: Bytes) -> Option<Self> {
+        (1..=Self::MAX_LEN).contains(&bytes.len()).then_some(())?;
+        ByteString::try_from(bytes).ok().map(Self)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -260,6 +260,16 @@ async fn pump(mut items: ResponseStream, sender: ResponseSender) {
     }
 }
 
+impl State {
+    fn is_usable(&self) -> bool {
+        self.mux.is_open() && !self.closing
+    }
+
+    fn has_room(&self, streams: u32) -> bool {
+        self.mux.has_room() && self.mux.open_streams() < streams as usize
+    }
+}
+
 /// A pool holds links that their drivers hold too.
 impl Link for Arc<MuxLink> {
     fn is_usable(&self) -> bool {
@@ -274,6 +284,11 @@ impl Link for Arc<MuxLink> {
         MuxLink::has_room(self)
     }
 
+    fn takes_lease(&self) -> bool {
+        let state = self.state();
+        state.is_usable() && state.has_room(self.streams_per_link)
+    }
+
     fn ping(&self) {
         self.with(|mux| mux.ping(Instant::now()));
     }
@@ -286,14 +301,12 @@ impl Link for Arc<MuxLink> {
 impl MuxLink {
     /// Whether a new stream may be opened.
     pub fn is_usable(&self) -> bool {
-        let state = self.state();
-        state.mux.is_open() && !state.closing
+        self.state().is_usable()
     }
 
     /// Whether another stream is better put here than on a further link.
     pub fn has_room(&self) -> bool {
-        let state = self.state();
-        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link as usize
+        self.state().has_room(self.streams_per_link)
     }
 
     /// Refuses new streams; the link ends when those that run are over.

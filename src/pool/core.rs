@@ -36,6 +36,9 @@ pub(super) struct Limits {
     pub(super) reuse: bool,
 }
 
+/// The index of the link that has stood longest in its place.
+pub(super) const FIRST: usize = 0;
+
 /// Links, waiters and dials of one target. `W` is whatever the caller needs to reach a waiter.
 pub(super) struct Core<L, W> {
     limits: Limits,
@@ -52,7 +55,9 @@ pub(super) struct Core<L, W> {
     /// The target has been used, and dialling it did not fail since: `min_idle` applies.
     warm: bool,
     closed: bool,
+    /// Leases that were there at once stand apart, in `at_once`.
     counts: Counts,
+    at_once: u64,
     /// Made when there is something to do: that there is nothing must be cheap to tell.
     effects: Option<Box<Effects<L, W>>>,
 }
@@ -68,6 +73,7 @@ struct Entry<L> {
     expires: Option<Instant>,
     /// Stamped by the first [`Core::expire`] that finds the link idle, so that returning a lease reads no clock.
     idle_since: Option<Instant>,
+    /// Since then.
     pinged: Option<Instant>,
 }
 
@@ -75,14 +81,13 @@ impl<L: Link> Entry<L> {
     /// Whether it can take one more lease, of at most so many.
     #[inline]
     fn may_lease(&self, limit: usize) -> bool {
-        self.leases < limit && self.retired.is_none() && self.link.is_usable() && self.link.has_room()
+        self.leases < limit && self.retired.is_none() && self.link.takes_lease()
     }
 
+    /// Whether nobody may have it again.
     #[inline]
-    fn lease(&mut self, index: usize, origin: Origin) -> Grant<L> {
-        self.leases += 1;
-        self.served = true;
-        Grant { link: Arc::clone(&self.link), index, origin }
+    fn is_spent(&self) -> bool {
+        self.retired.is_some() || !self.link.is_usable()
     }
 }
 
@@ -170,34 +175,42 @@ impl<L: Link, W> Core<L, W> {
             warm: false,
             closed: false,
             counts: Counts::default(),
+            at_once: 0,
             effects: None,
         }
     }
 
     /// A lease on the least loaded link with room, or nothing. Never overtakes a waiter, never dials, never allocates
     /// unless it comes upon a dead link.
-    #[inline]
     pub(super) fn try_checkout(&mut self) -> Option<Grant<L>> {
+        if let Some(link) = self.try_first() {
+            return Some(Grant { link, index: FIRST, origin: Origin::Reused });
+        }
         if !self.waiting.is_empty() {
             return None;
         }
-        // Nearly always the first link is idle or the only one; then it is the least loaded.
-        let is_only = self.links.len() == 1;
-        match self.links.get_mut(0) {
-            Some(first) if (first.leases == 0 || is_only) && first.may_lease(self.limits.leases_per_link) => {
-                self.active += usize::from(first.leases == 0);
-                self.warm = true;
-                self.counts.reused += 1;
-                Some(first.lease(0, Origin::Reused))
-            }
-            _ => self.try_any(),
-        }
+        let index = self.least_loaded()?;
+        let grant = self.lease(index, Origin::Reused)?;
+        self.at_once += 1;
+        Some(grant)
     }
 
-    #[inline(never)]
-    fn try_any(&mut self) -> Option<Grant<L>> {
-        let index = self.least_loaded()?;
-        self.lease(index, Origin::Reused)
+    /// What [`try_checkout`](Self::try_checkout) would grant, if that is the [`FIRST`] link for sure: nearly always it is
+    /// idle or the only one, and so the least loaded. It has no effects then.
+    #[inline(always)]
+    pub(super) fn try_first(&mut self) -> Option<Arc<L>> {
+        let is_only = self.links.len() == 1;
+        let first = self.links.get_mut(FIRST)?;
+        let is_least = first.leases == 0 || is_only;
+        if !self.waiting.is_empty() || !is_least || !first.may_lease(self.limits.leases_per_link) {
+            return None;
+        }
+        self.active += usize::from(first.leases == 0);
+        self.warm = true;
+        self.at_once += 1;
+        first.leases += 1;
+        first.served = true;
+        Some(Arc::clone(&first.link))
     }
 
     /// Queues a waiter. It is served through [`Effects::grants`], perhaps by this very call.
@@ -224,33 +237,42 @@ impl<L: Link, W> Core<L, W> {
     }
 
     /// A lease came back; `discarded` if its link must not be used again.
-    #[inline]
     pub(super) fn checkin(&mut self, index: usize, discarded: bool) {
-        let Some(entry) = self.links.get_mut(index) else { return };
-        let Some(leases) = entry.leases.checked_sub(1) else { return };
-        entry.leases = leases;
-        if leases == 0 {
-            self.active -= 1;
-            entry.idle_since = None;
-            entry.pinged = None;
-        }
-        if discarded || entry.retired.is_some() || !self.limits.reuse || !entry.link.is_usable() {
-            self.retire_returned(index, discarded);
+        let is_spent = discarded || !self.limits.reuse || self.links.get(index).is_some_and(Entry::is_spent);
+        if self.give_back(index) && is_spent {
+            let cause = match self.links.get(index).and_then(|entry| entry.retired) {
+                _ if discarded => Cause::Discarded,
+                Some(cause) => cause,
+                None if !self.limits.reuse => Cause::Unpooled,
+                None => Cause::Spent,
+            };
+            self.retire(index, cause);
         }
         self.pump(Origin::Reused);
     }
 
-    /// A link that was just returned, and that nobody is to have again.
-    #[cold]
-    #[inline(never)]
-    fn retire_returned(&mut self, index: usize, discarded: bool) {
-        let cause = match self.links.get(index).and_then(|entry| entry.retired) {
-            _ if discarded => Cause::Discarded,
-            Some(cause) => cause,
-            None if !self.limits.reuse => Cause::Unpooled,
-            None => Cause::Spent,
-        };
-        self.retire(index, cause);
+    /// [`checkin`](Self::checkin) of a link that others may use again, while nobody waits; otherwise nothing happens, and it
+    /// says no. It has no effects.
+    #[inline(always)]
+    pub(super) fn try_checkin(&mut self, index: usize) -> bool {
+        let is_good = |entry: &Entry<L>| !entry.is_spent();
+        self.waiting.is_empty()
+            && self.limits.reuse
+            && self.links.get(index).is_some_and(is_good)
+            && self.give_back(index)
+    }
+
+    /// Whether there was a lease to give back.
+    #[inline(always)]
+    fn give_back(&mut self, index: usize) -> bool {
+        let Some(entry) = self.links.get_mut(index) else { return false };
+        let Some(leases) = entry.leases.checked_sub(1) else { return false };
+        entry.leases = leases;
+        if leases == 0 {
+            self.active -= 1;
+            entry.idle_since = None;
+        }
+        true
     }
 
     /// A dial brought a link. `random` is uniform and sets the jitter of the link's lifetime.
@@ -332,7 +354,18 @@ impl<L: Link, W> Core<L, W> {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.counts
+        Counts { reused: self.counts.reused + self.at_once, ..self.counts }
+    }
+
+    /// Of those in [`counts`](Self::counts) that are reused, the ones that [`try_checkout`](Self::try_checkout) gave.
+    #[inline]
+    pub(super) fn at_once(&self) -> u64 {
+        self.at_once
+    }
+
+    /// How many links there are.
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
     }
 
     pub(super) fn has_waiters(&self) -> bool {
@@ -364,6 +397,7 @@ impl<L: Link, W> Core<L, W> {
             && let Some(grant) = self.lease(index, origin)
             && let Some((_, waiter)) = self.waiting.pop_front()
         {
+            self.counts.reused += 1;
             self.effects().grants.push((waiter, grant));
         }
         while self.coverage(self.dialling) < self.waiting.len() && self.may_dial() {
@@ -405,8 +439,9 @@ impl<L: Link, W> Core<L, W> {
         let entry = self.links.get_mut(index)?;
         self.active += usize::from(entry.leases == 0);
         self.warm = true;
-        self.counts.reused += u64::from(origin != Origin::Dialled);
-        Some(entry.lease(index, origin))
+        entry.leases += 1;
+        entry.served = true;
+        Some(Grant { link: Arc::clone(&entry.link), index, origin })
     }
 
     /// Hands the link out no more; closes it now, or when its last lease comes back. The first cause stands.
@@ -447,7 +482,10 @@ impl<L: Link, W> Core<L, W> {
         // From the back, because checkouts take from the front.
         for index in self.indices().into_iter().rev() {
             let Some(entry) = self.links.get_mut(index).filter(|entry| entry.leases == 0) else { continue };
-            let since = *entry.idle_since.get_or_insert(now);
+            let since = *entry.idle_since.get_or_insert_with(|| {
+                entry.pinged = None;
+                now
+            });
             if ready > self.limits.min_idle && now.saturating_duration_since(since) >= timeout {
                 ready -= 1;
                 self.retire(index, Cause::Idle);

@@ -5,16 +5,16 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::core::{Grant, Origin};
-use super::slot::Slot;
+use super::core::Origin;
+use super::slot::{Pooled, Slot};
 use super::{LOG, Link};
 
 /// One share of a link. Dropping it gives the share back; it outlives the pool, and the link is then closed with it.
 ///
 /// Whoever may have left half a message on the link says [`discard`](Self::discard).
 pub struct Lease<L: Link> {
-    link: Arc<L>,
-    slot: Arc<Slot<L>>,
+    /// The one reference that a lease holds: the link's slot stays for as long.
+    pooled: Arc<Pooled<L>>,
     index: usize,
     reused: bool,
     discarded: bool,
@@ -22,12 +22,11 @@ pub struct Lease<L: Link> {
 
 impl<L: Link> Lease<L> {
     #[inline(always)]
-    pub(super) fn new(slot: Arc<Slot<L>>, grant: Grant<L>) -> Self {
+    pub(super) fn new(pooled: Arc<Pooled<L>>, index: usize, origin: Origin) -> Self {
         if tracing::enabled!(target: LOG, tracing::Level::TRACE) {
-            log(&slot, grant.origin);
+            log(pooled.slot(), origin);
         }
-        let reused = grant.origin == Origin::Reused;
-        Self { link: grant.link, slot, index: grant.index, reused, discarded: false }
+        Self { pooled, index, reused: origin == Origin::Reused, discarded: false }
     }
 
     /// Whether the link was there before somebody asked for this lease, so that it may have died unnoticed: what
@@ -43,7 +42,7 @@ impl<L: Link> Lease<L> {
 
     /// The link, for a stream that outlives the borrow. To hold it is not to hold the lease.
     pub fn link(&self) -> &Arc<L> {
-        &self.link
+        self.pooled.link()
     }
 }
 
@@ -51,20 +50,20 @@ impl<L: Link> Deref for Lease<L> {
     type Target = L;
 
     fn deref(&self) -> &L {
-        &self.link
+        self.pooled.link()
     }
 }
 
 impl<L: Link> Drop for Lease<L> {
     #[inline]
     fn drop(&mut self) {
-        self.slot.checkin(self.index, self.discarded);
+        self.pooled.slot().checkin(self.index, self.discarded);
     }
 }
 
 impl<L: Link> fmt::Debug for Lease<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({}, reused: {})", self.slot.name(), self.reused)
+        write!(f, "Lease({}, reused: {})", self.pooled.slot().name(), self.reused)
     }
 }
 

@@ -55,6 +55,11 @@ pub trait Link: Send + Sync + 'static {
     /// Whether one more stream fits now: stream limit, send window. A fresh link that does not know its limits yet says yes.
     fn has_room(&self) -> bool;
 
+    /// Whether it is usable and has room: asked for every lease, so that a link may answer both under one lock.
+    fn takes_lease(&self) -> bool {
+        self.is_usable() && self.has_room()
+    }
+
     /// Leases at once on this link, where only its handshake tells. What the first link of a target says holds for the
     /// target, as long as it has links.
     fn capacity(&self) -> Option<usize> {
@@ -127,7 +132,7 @@ impl<L: Link> Pool<L> {
 
     /// Resolves `key` once, for a caller that leases again and again.
     pub fn target(&self, key: &PoolKey) -> PoolTarget<L> {
-        PoolTarget { slot: self.0.slot(key), shared: Arc::clone(&self.0) }
+        PoolTarget(Arc::new(Resolved { slot: self.0.slot(key), shared: Arc::clone(&self.0) }))
     }
 
     /// A lease on a link to `key`: an existing one, or one that is dialled for it.
@@ -144,7 +149,7 @@ impl<L: Link> Pool<L> {
     /// - what the dial failed with;
     /// - `Closed` if the pool was closed.
     pub async fn checkout(&self, key: &PoolKey, deadline: Option<Instant>) -> Result<Lease<L>> {
-        self.target(key).checkout(deadline).await
+        checkout(&self.0, &self.0.slot(key), deadline).await
     }
 
     /// A lease on an existing link with room, if there is one and nobody waits for it. Never waits, never dials.
@@ -171,7 +176,9 @@ impl<L: Link> Clone for Pool<L> {
 }
 
 /// A [`Pool`] with the key resolved: spares the hashing per lease. Cheap to clone; keeps the pool open.
-pub struct PoolTarget<L: Link> {
+pub struct PoolTarget<L: Link>(Arc<Resolved<L>>);
+
+struct Resolved<L: Link> {
     shared: Arc<Shared<L>>,
     slot: Arc<Slot<L>>,
 }
@@ -179,20 +186,29 @@ pub struct PoolTarget<L: Link> {
 impl<L: Link> PoolTarget<L> {
     /// As [`Pool::checkout`].
     pub async fn checkout(&self, deadline: Option<Instant>) -> Result<Lease<L>> {
-        match self.slot.try_checkout() {
-            Some(lease) => Ok(lease),
-            None => self.slot.checkout(deadline, || upkeep::ensure(&self.shared)).await,
-        }
+        checkout(&self.0.shared, &self.0.slot, deadline).await
     }
 
     /// As [`Pool::try_checkout`].
+    #[inline]
     pub fn try_checkout(&self) -> Option<Lease<L>> {
-        self.slot.try_checkout()
+        self.0.slot.try_checkout()
+    }
+}
+
+async fn checkout<L: Link>(
+    shared: &Arc<Shared<L>>,
+    slot: &Arc<Slot<L>>,
+    deadline: Option<Instant>,
+) -> Result<Lease<L>> {
+    match slot.try_checkout() {
+        Some(lease) => Ok(lease),
+        None => slot.checkout(deadline, || upkeep::ensure(shared)).await,
     }
 }
 
 impl<L: Link> Clone for PoolTarget<L> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), slot: Arc::clone(&self.slot) }
+        Self(Arc::clone(&self.0))
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Common<L: Link> {
 pub(super) type MetricsOf = Box<dyn Fn(&PoolKey) -> PoolMetrics + Send + Sync>;
 pub(super) type Connect<L> = Box<dyn Fn(PoolKey) -> BoxFuture<'static, Result<L>> + Send + Sync>;
 
+/// A slot that anybody else refers to stays: a second one for the same key would have a limit of its own. New references
+/// come from here only, under the lock.
 struct Map<L: Link> {
     slots: HashMap<PoolKey, Arc<Slot<L>>>,
     /// The upkeep task runs.
@@ -180,7 +182,8 @@ impl<L: Link> Map<L> {
     fn prune(&mut self) {
         let past = &mut self.past;
         self.slots.retain(|_, slot| {
-            let keep = is_held(slot) || !slot.is_empty();
+            // A slot that is empty and abandoned has no links, so that only the map refers to it.
+            let keep = !slot.is_empty() || !slot.is_abandoned(1);
             if !keep {
                 add(past, slot.counts());
             }
@@ -190,18 +193,11 @@ impl<L: Link> Map<L> {
 
     /// Takes out some slot that nobody uses or holds, with its idle links.
     fn displace(&mut self) -> Option<Arc<Slot<L>>> {
-        let key =
-            self.slots.iter().find(|(_, slot)| !is_held(slot) && slot.is_dormant()).map(|(key, _)| key.clone())?;
+        let key = self.slots.iter().find(|(_, slot)| slot.is_abandoned(1)).map(|(key, _)| key.clone())?;
         let slot = self.slots.remove(&key)?;
         add(&mut self.past, slot.counts());
         Some(slot)
     }
-}
-
-/// Whether anything but the map refers to the slot. It matters because a second slot for the same key would have a limit
-/// of its own. New references come from the map only, whose lock the caller holds.
-fn is_held<L: Link>(slot: &Arc<Slot<L>>) -> bool {
-    Arc::strong_count(slot) > 1
 }
 
 fn add(total: &mut Counts, counts: Counts) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One target of a pool: its [`Core`] behind a lock, and the hands that carry out what the core asks for.
+//!
+//! A lease that is there at once takes the lock and counts one reference; it is given back likewise. What it adds to the
+//! metrics is written under the same lock, so that nothing else is counted atomically.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +11,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::core::{Cause, Core, Counts, Effects, Grant, Origin, Refusal, Ticket};
+use super::core::{Cause, Core, Counts, Effects, FIRST, Grant, Origin, Refusal, Ticket};
 use super::lease::Lease;
 use super::shared::Common;
 use super::{LOG, Link, PoolKey, dial};
@@ -23,9 +26,7 @@ pub(super) struct Slot<L: Link> {
 }
 
 struct State<L: Link> {
-    core: Core<L, Waiter<L>>,
-    /// What the gauges were last set to: active, idle.
-    shown: (usize, usize),
+    core: Core<Pooled<L>, Waiter<L>>,
     /// Where the last checkout ran. A lease may come back on a thread that has no runtime, and the next waiter's dial
     /// must start somewhere.
     runtime: Option<Handle>,
@@ -34,18 +35,78 @@ struct State<L: Link> {
 /// A lease that nobody collects returns itself: dropping a checkout at any point needs no further care.
 type Waiter<L> = oneshot::Sender<Result<Lease<L>>>;
 
+/// A link with the slot that keeps it: what a lease refers to. Slot and link refer to each other until the link is let go
+/// of, which a slot that nobody knows any more has done with all of its links: it was closed.
+pub(super) struct Pooled<L: Link> {
+    link: Arc<L>,
+    slot: Arc<Slot<L>>,
+}
+
+impl<L: Link> Pooled<L> {
+    #[inline]
+    pub(super) fn link(&self) -> &Arc<L> {
+        &self.link
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> &Arc<Slot<L>> {
+        &self.slot
+    }
+}
+
+impl<L: Link> Link for Pooled<L> {
+    fn is_usable(&self) -> bool {
+        self.link.is_usable()
+    }
+
+    fn has_room(&self) -> bool {
+        self.link.has_room()
+    }
+
+    fn takes_lease(&self) -> bool {
+        self.link.takes_lease()
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        self.link.capacity()
+    }
+
+    fn ping(&self) {
+        self.link.ping();
+    }
+
+    fn close(&self) {
+        self.link.close();
+    }
+}
+
 impl<L: Link> Slot<L> {
     pub(super) fn new(key: PoolKey, common: Arc<Common<L>>) -> Self {
         let metrics = (common.metrics)(&key);
         let core = Core::new(common.limits.clone());
-        Self { key, metrics, common, state: Mutex::new(State { core, shown: (0, 0), runtime: None }) }
+        Self { key, metrics, common, state: Mutex::new(State { core, runtime: None }) }
     }
 
+    /// In line, all that is rare apart: a lease costs little more than what it has to write.
+    #[inline(always)]
     pub(super) fn try_checkout(self: &Arc<Self>) -> Option<Lease<L>> {
-        let grant = self.act(Core::try_checkout)?;
         // No clock is read here: what the histogram's first bucket holds is "at once".
-        self.metrics.reused_at_once();
-        Some(Lease::new(Arc::clone(self), grant))
+        let mut state = self.state();
+        let Some(pooled) = state.core.try_first() else {
+            drop(state);
+            return self.try_any();
+        };
+        self.show(&state.core);
+        self.metrics.set_reused_at_once(state.core.at_once());
+        drop(state);
+        Some(Lease::new(pooled, FIRST, Origin::Reused))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_any(self: &Arc<Self>) -> Option<Lease<L>> {
+        let Grant { link, index, origin } = self.act(Core::try_checkout)?;
+        Some(Lease::new(link, index, origin))
     }
 
     /// Waits in line. `joined` is called once the slot has a reason to be looked after.
@@ -76,7 +137,19 @@ impl<L: Link> Slot<L> {
         }
     }
 
+    #[inline]
     pub(super) fn checkin(self: &Arc<Self>, index: usize, discarded: bool) {
+        let mut state = self.state();
+        if discarded || !state.core.try_checkin(index) {
+            drop(state);
+            return self.checkin_any(index, discarded);
+        }
+        self.show(&state.core);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checkin_any(self: &Arc<Self>, index: usize, discarded: bool) {
         self.act(|core| core.checkin(index, discarded));
     }
 
@@ -85,7 +158,8 @@ impl<L: Link> Slot<L> {
         let random = getrandom::u64().unwrap_or(0);
         let now = tokio::time::Instant::now().into_std();
         self.metrics.created();
-        self.act(|core| core.connected(Arc::new(link), now, random));
+        let pooled = Pooled { link: Arc::new(link), slot: Arc::clone(self) };
+        self.act(|core| core.connected(Arc::new(pooled), now, random));
     }
 
     pub(super) fn failed(self: &Arc<Self>, error: &Error) {
@@ -111,8 +185,14 @@ impl<L: Link> Slot<L> {
         self.state().core.is_empty()
     }
 
-    pub(super) fn is_dormant(&self) -> bool {
-        self.state().core.is_dormant()
+    /// Whether nobody uses the slot, or refers to it but `known` and its own links.
+    ///
+    /// References are counted before links: one that comes or goes in between is that of a lease or a dial, and then the
+    /// slot is not dormant, or it has one reference more than links.
+    pub(super) fn is_abandoned(self: &Arc<Self>, known: usize) -> bool {
+        let references = Arc::strong_count(self);
+        let state = self.state();
+        state.core.is_dormant() && references <= known + state.core.links()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -143,20 +223,22 @@ impl<L: Link> Slot<L> {
 
     /// Changes the core, shows the gauges, and carries out what follows after the lock is gone: links, wakers and dials
     /// are other people's code.
-    #[inline]
-    fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<L, Waiter<L>>) -> R) -> R {
+    fn act<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core<Pooled<L>, Waiter<L>>) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.core);
-        let (active, idle) = state.core.gauges();
-        if state.shown != (active, idle) {
-            state.shown = (active, idle);
-            // Under the lock, or an older figure could overwrite a newer one.
-            self.metrics.set(active, idle);
-        }
+        self.show(&state.core);
+        self.metrics.set_reused_at_once(state.core.at_once());
         if state.core.has_effects() {
             self.carry_out(state);
         }
         result
+    }
+
+    /// Under the lock, or an older figure could overwrite a newer one.
+    #[inline(always)]
+    fn show(&self, core: &Core<Pooled<L>, Waiter<L>>) {
+        let (active, idle) = core.gauges();
+        self.metrics.set(active, idle);
     }
 
     #[cold]
@@ -182,7 +264,7 @@ impl<L: Link> Slot<L> {
         }
     }
 
-    fn evict(&self, link: &Arc<L>, cause: Cause) {
+    fn evict(&self, link: &Pooled<L>, cause: Cause) {
         if cause == Cause::Unusable {
             self.metrics.validation_failure();
         }
@@ -191,11 +273,11 @@ impl<L: Link> Slot<L> {
     }
 
     #[inline]
-    fn lease(self: &Arc<Self>, grant: Grant<L>) -> Lease<L> {
+    fn lease(&self, grant: Grant<Pooled<L>>) -> Lease<L> {
         if grant.origin != Origin::Dialled {
             self.metrics.reused();
         }
-        Lease::new(Arc::clone(self), grant)
+        Lease::new(grant.link, grant.index, grant.origin)
     }
 
     fn fail(&self, waiters: Vec<Waiter<L>>, error: &Error) {

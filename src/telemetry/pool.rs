@@ -2,7 +2,7 @@
 //! The metrics of one target of a pool of links.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
@@ -31,15 +31,26 @@ impl PoolFamily {
 
 /// Counts what a pool does for one target. Cheap to clone; the default counts for nobody.
 #[derive(Clone, Debug, Default)]
-pub struct PoolMetrics(Arc<Share>);
+pub struct PoolMetrics {
+    figures: Arc<Figures>,
+    share: Arc<Share>,
+}
 
 /// One pool's part of a series. Several pools may count into one series (those beyond the cap all do), so each has gauges of
 /// its own, which are added up when somebody asks: a lease that comes and goes turns them twice.
 #[derive(Debug, Default)]
 struct Share {
     series: Arc<PoolSeries>,
+    figures: Arc<Figures>,
+}
+
+/// Written by the pool alone, under a lock of its own: nothing here is added to.
+#[derive(Debug, Default)]
+struct Figures {
     /// Active links in the high half, idle ones in the low half.
     gauges: AtomicU64,
+    /// Leases that were there at once, on links that were: for two figures of the series.
+    at_once: AtomicU64,
 }
 
 /// What all pools counted for one target.
@@ -47,12 +58,17 @@ struct Share {
 pub(super) struct PoolSeries {
     created: AtomicU64,
     reused: AtomicU64,
-    /// Leases that were there at once, on links that were: counted here only, for both figures.
-    at_once: AtomicU64,
     validation_failures: AtomicU64,
-    shares: Mutex<Vec<Weak<Share>>>,
+    shares: Mutex<Shares>,
     acquisition: Histogram,
     handles: PoolHandles,
+}
+
+#[derive(Debug, Default)]
+struct Shares {
+    present: Vec<Arc<Figures>>,
+    /// What those that are gone had at once.
+    past_at_once: u64,
 }
 
 /// Where the exporter keeps what it shows.
@@ -67,39 +83,36 @@ pub(super) struct PoolHandles {
 
 impl PoolMetrics {
     pub(super) fn new(series: Arc<PoolSeries>) -> Self {
-        let share = Arc::new(Share { series, gauges: AtomicU64::new(0) });
-        let mut shares = share.series.shares();
-        shares.retain(|other| other.strong_count() > 0);
-        shares.push(Arc::downgrade(&share));
-        drop(shares);
-        Self(share)
+        let figures = Arc::new(Figures::default());
+        series.shares().present.push(Arc::clone(&figures));
+        Self { figures: Arc::clone(&figures), share: Arc::new(Share { series, figures }) }
     }
 
     /// A link was dialled.
     pub fn created(&self) {
-        self.0.series.created.fetch_add(1, Ordering::Relaxed);
+        self.share.series.created.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lease was given on a link that was already there.
     pub fn reused(&self) {
-        self.0.series.reused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A lease was given on a link that was already there, without a wait: [`reused`](Self::reused) and
-    /// [`acquired`](Self::acquired) in one.
-    #[inline]
-    pub fn reused_at_once(&self) {
-        self.0.series.at_once.fetch_add(1, Ordering::Relaxed);
+        self.share.series.reused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lease was given after `took`.
     pub fn acquired(&self, took: Duration) {
-        self.0.series.acquisition.observe(took);
+        self.share.series.acquisition.observe(took);
     }
 
     /// A link was found dead when it was to be handed out.
     pub fn validation_failure(&self) {
-        self.0.series.validation_failures.fetch_add(1, Ordering::Relaxed);
+        self.share.series.validation_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This pool gave so many leases in all without a wait, on links that were already there. They count as
+    /// [`reused`](Self::reused) and [`acquired`](Self::acquired), and must not be told of by those again.
+    #[inline]
+    pub fn set_reused_at_once(&self, leases: u64) {
+        self.figures.at_once.store(leases, Ordering::Relaxed);
     }
 
     /// This pool now has so many links with and without an open stream.
@@ -107,7 +120,7 @@ impl PoolMetrics {
     pub fn set(&self, active: usize, idle: usize) {
         // Nobody has four thousand million links.
         let half = |links: usize| u64::from(links as u32);
-        self.0.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
+        self.figures.gauges.store(half(active) << 32 | half(idle), Ordering::Relaxed);
     }
 }
 
@@ -116,7 +129,6 @@ impl PoolSeries {
         Self {
             created: AtomicU64::new(0),
             reused: AtomicU64::new(0),
-            at_once: AtomicU64::new(0),
             validation_failures: AtomicU64::new(0),
             shares: Mutex::default(),
             acquisition: Histogram::default(),
@@ -127,12 +139,15 @@ impl PoolSeries {
     /// Brings the exporter up to date and returns the latencies, which it does not keep.
     pub(super) fn publish(&self) -> Snapshot {
         let (mut active, mut idle) = (0, 0);
-        for share in self.shares().iter().filter_map(Weak::upgrade) {
-            let gauges = share.gauges.load(Ordering::Relaxed);
+        let shares = self.shares();
+        let mut at_once = shares.past_at_once;
+        for figures in &shares.present {
+            let gauges = figures.gauges.load(Ordering::Relaxed);
             active += gauges >> 32;
             idle += gauges & u64::from(u32::MAX);
+            at_once += figures.at_once.load(Ordering::Relaxed);
         }
-        let at_once = self.at_once.load(Ordering::Relaxed);
+        drop(shares);
         self.handles.created.absolute(self.created.load(Ordering::Relaxed));
         self.handles.reused.absolute(self.reused.load(Ordering::Relaxed) + at_once);
         self.handles.validation_failures.absolute(self.validation_failures.load(Ordering::Relaxed));
@@ -141,8 +156,16 @@ impl PoolSeries {
         self.acquisition.snapshot().and_at_once(at_once)
     }
 
-    fn shares(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Share>>> {
+    fn shares(&self) -> MutexGuard<'_, Shares> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.series.shares();
+        shares.present.retain(|figures| !Arc::ptr_eq(figures, &self.figures));
+        shares.past_at_once += self.figures.at_once.load(Ordering::Relaxed);
     }
 }
 

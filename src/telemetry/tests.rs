@@ -113,6 +113,27 @@ fn concurrent_requests_are_all_counted() {
 }
 
 #[test]
+fn leases_at_once_outlive_the_pool_that_gave_them() {
+    let telemetry = Telemetry::default();
+    let pools = [(); 2].map(|()| telemetry.pool(PoolFamily::Tcp, &TCP, "h:1"));
+    pools[0].set_reused_at_once(3);
+    pools[1].set_reused_at_once(4);
+    pools[1].set_reused_at_once(5);
+    pools[1].reused();
+    let count = |telemetry| {
+        let samples = samples(telemetry);
+        let of = |name| samples[&format!(r#"tcp_pool_{name}{{target="h:1"}}"#)];
+        (of("connections_reused_total"), of("acquisition_latency_seconds_count"))
+    };
+    assert_eq!(count(&telemetry), (9.0, 8.0));
+    let clone = pools[0].clone();
+    drop(pools);
+    assert_eq!(count(&telemetry), (9.0, 8.0));
+    drop(clone);
+    assert_eq!(count(&telemetry), (9.0, 8.0));
+}
+
+#[test]
 fn targets_beyond_the_cap_count_as_other() {
     let telemetry = Telemetry::default();
     let pools: Vec<_> = (0..100).map(|port| telemetry.pool(PoolFamily::Tcp, &TCP, &format!("h:{port}"))).collect();

@@ -13,9 +13,9 @@ mod scan;
 mod scanner;
 
 pub use edit::{remove, set};
-pub(crate) use scan::check_members;
 pub use scan::{Malformed, Member, Members, check, members};
-pub(crate) use scanner::is_plain_text;
+pub(crate) use scan::{check_members, pass_over};
+pub(crate) use scanner::{is_plain_text, printable};
 
 /// The raw value at `path`, without a copy; `None` if a key of the path is missing or what bears it is no object.
 pub fn get(text: &Bytes, path: &[&str]) -> Option<Bytes> {

@@ -51,6 +51,16 @@ pub(crate) fn check_members<N>(
     Ok(())
 }
 
+/// Passes over a value that a text begins with and that stands one level deep, as [`check`] would; `None` if that would not
+/// take it.
+#[inline]
+pub(crate) fn pass_over(text: &[u8]) -> Option<&[u8]> {
+    let mut scanner = Scanner::default();
+    let behind = scanner.value(text, 1)?;
+    let passed = text.get(..text.len() - behind.len())?;
+    (scanner.saw_ascii() || std::str::from_utf8(passed).is_ok()).then_some(behind)
+}
+
 /// The members of an object, in order. Ends at the first fault, which [`check`] would have named; anything but an object
 /// has none.
 pub fn members(text: &[u8]) -> Members<'_> {

@@ -106,7 +106,7 @@ impl Scanner {
         }
     }
 
-    fn value<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
+    pub(super) fn value<'a>(&mut self, text: &'a [u8], depth: usize) -> Rest<'a> {
         match text {
             [b'"', ..] => self.string(text),
             [b'{', ..] if depth < MAX_DEPTH => self.object(0, text, depth, unknown, |_, _| {}),
@@ -317,14 +317,14 @@ fn blanks(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// The top bit of each byte.
+/// The top bit of each byte, and the lowest.
 const HIGH: u64 = 0x8080_8080_8080_8080;
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// Has the top bit of each byte that is a quote, a backslash or a control character. Borrows may set it in bytes above
 /// such a one, never below.
 #[inline(always)]
 fn special_bytes(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
     // With this bit turned, the quote comes right behind the control characters, and what stands between them does not.
     let low = (word ^ (EACH * 0x02)).wrapping_sub(EACH * 0x21);
     let backslash = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
@@ -362,4 +362,25 @@ pub(crate) fn is_plain_text(text: &[u8]) -> bool {
         rest = behind;
     }
     special == 0
+}
+
+/// How many bytes at the front of `text` are printable ASCII and neither a quote nor a backslash.
+#[inline(always)]
+pub(crate) fn printable(text: &[u8]) -> usize {
+    let mut rest = text;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The last character of ASCII is a control character too: with one added, it has the top bit as well.
+        let special = special_bytes(word) | ((word | word.wrapping_add(EACH)) & HIGH);
+        if special != 0 {
+            return text.len() - rest.len() + (special.trailing_zeros() / 8) as usize;
+        }
+        rest = behind;
+    }
+    while let [b' '..=b'~', behind @ ..] = rest
+        && !matches!(rest, [b'"' | b'\\', ..])
+    {
+        rest = behind;
+    }
+    text.len() - rest.len()
 }

@@ -15,6 +15,7 @@ use crate::message::{Message, Subject};
 
 mod envelope;
 pub mod ids;
+mod usual;
 pub(crate) mod write;
 
 /// The text is no JSON.
@@ -143,7 +144,10 @@ impl BadPacket {
 impl Packet {
     /// Reads one message, without a copy. A batch, which only the revision of 2025-03-26 knows, is refused: see [`batch`].
     pub fn parse(text: &Bytes) -> Result<Self, BadPacket> {
-        envelope::parse(text)
+        match usual::parse(text) {
+            Some(packet) => Ok(packet),
+            None => envelope::parse(text),
+        }
     }
 
     /// Appends the text, in one line unless a body has line breaks of its own.

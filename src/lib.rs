@@ -103,6 +103,7 @@ pub mod system;
 pub mod target;
 pub mod telemetry;
 pub mod testing;
+mod token;
 pub mod transport;
 
 pub use crate::connection::{Answerer, Connection, ConnectionInfo, Inbound, Listener, Transport};

@@ -220,16 +220,18 @@ impl Mux {
         }
     }
 
-    /// Takes a holder of the sending half away.
-    pub fn release_writer(&mut self, key: Key, unended: Unended) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+    /// Takes a holder of the sending half away. Whether it was the last one, and nothing more will be said on the stream.
+    pub fn release_writer(&mut self, key: Key, unended: Unended) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return false };
         stream.writers = stream.writers.saturating_sub(1);
-        if stream.writers == 0 {
+        let was_last = stream.writers == 0;
+        if was_last {
             if !stream.send.ended {
                 self.end(key, unended.outcome());
             }
             self.free_if_done(key);
         }
+        was_last
     }
 
     /// Whether everything that was pushed on the stream was handed to the system.

@@ -88,6 +88,7 @@ pub mod connection;
 pub mod discovery;
 mod dispatch;
 pub mod error;
+mod hex;
 pub mod io;
 pub mod layer;
 pub mod mcp;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use crate::proto::open::TOKEN_LEN;
 use crate::stream::{Event, ResponseStream};
 use crate::target::TransportAddress;
 use crate::telemetry::PoolMetrics;
-use crate::token::Token;
+use crate::token::{Stock, Token};
 
 /// Answers that may be awaited at once.
 const MAX_AWAITED: usize = 65_536;
@@ -70,7 +70,7 @@ impl MuxResponsePlane {
         self.server
             .get_or_try_init(|| async {
                 let listener = self.links.transport.bind(Door::Responses).await?;
-                let awaited = Arc::new(Awaited::default());
+                let awaited = Arc::new(Awaited::new());
                 let accepting = Accepting::start(self.links.clone(), listener, awaited.clone());
                 Ok(StreamServer { accepting, awaited })
             })
@@ -137,8 +137,12 @@ struct StreamServer {
 /// Answers that were asked for and did not come yet, by token.
 ///
 /// The map's keyed hash leaves nothing to time but a full match, and that is compared in constant time.
-#[derive(Default)]
-struct Awaited(Mutex<HashMap<Token, Waiting>>);
+struct Awaited(Mutex<Book>);
+
+struct Book {
+    waiting: HashMap<Token, Waiting>,
+    tokens: Stock,
+}
 
 struct Waiting {
     /// Until when the token works.
@@ -157,25 +161,33 @@ struct Place {
 }
 
 impl Awaited {
+    fn new() -> Self {
+        Self(Mutex::new(Book { waiting: HashMap::new(), tokens: Stock::new() }))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reserve(
         self: &Arc<Self>,
         deadline: Option<Instant>,
         window: Duration,
     ) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
-        let token = Token::random()?;
         let (arrival, arriving) = oneshot::channel();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= MAX_AWAITED {
+        let mut book = self.book();
+        if book.waiting.len() >= MAX_AWAITED {
             return Err(Error::overloaded(format!("{MAX_AWAITED} answers are awaited already")).with_retry(Retry::Safe));
         }
-        waiting.insert(token, Waiting { expires: Instant::now() + window, deadline, arrival });
-        drop(waiting);
+        let token = book.tokens.token()?;
+        book.waiting.insert(token, Waiting { expires: Instant::now() + window, deadline, arrival });
+        drop(book);
         Ok((Place { token, awaited: self.clone(), is_used: false }, arriving))
     }
 
     /// Takes the reservation: a token works once.
     fn take(&self, token: &Token) -> Option<Waiting> {
-        let (known, waiting) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove_entry(token)?;
+        let (known, waiting) = self.book().waiting.remove_entry(token)?;
         (known.is(token) && Instant::now() < waiting.expires).then_some(waiting)
     }
 }
@@ -183,8 +195,7 @@ impl Awaited {
 impl Place {
     /// The request was acknowledged: from here on the answer has `window`.
     fn renew(&self, window: Duration) {
-        let mut waiting = self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = waiting.get_mut(&self.token) {
+        if let Some(waiting) = self.awaited.book().waiting.get_mut(&self.token) {
             waiting.expires = Instant::now() + window;
         }
     }
@@ -193,7 +204,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.is_used {
-            self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+            self.awaited.book().waiting.remove(&self.token);
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `awake`: a core that runs this at a priority below all others never goes idle, so waking whoever sleeps on it costs what
-//! it costs on a busy one. See `docs/performance.md` for why.
+//! `awake`: a core that runs this at a priority below all others never goes idle, so that waking a process on it costs what
+//! it costs on a busy one. `docs/performance.md` says why that is wanted.
 
 use std::hint::spin_loop;
 use std::io::{Read, stdin};

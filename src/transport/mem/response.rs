@@ -19,7 +19,7 @@ use crate::plane::{Opened, Pending, PendingResponse, ResponseConnectionInfo, Res
 use crate::stream::roster::{Beginning, Roster, Terms, Tracked};
 use crate::stream::{ResponseStream, pipe};
 use crate::target::{TransportAddress, TransportId};
-use crate::token::Token;
+use crate::token::{Stock, Token};
 
 /// Where the token stands in [`ResponseConnectionInfo::metadata`].
 const TOKEN: &str = "token";
@@ -27,6 +27,7 @@ const TOKEN: &str = "token";
 pub(super) struct MemResponsePlane {
     network: MemNetwork,
     streams: Arc<Roster>,
+    tokens: Mutex<Stock>,
     call_home_timeout: Duration,
     max_message_size: usize,
     max_reserved: usize,
@@ -47,6 +48,7 @@ impl MemResponsePlane {
         Self {
             network,
             streams: Roster::new(),
+            tokens: Mutex::new(Stock::new()),
             call_home_timeout: limits.call_home_timeout,
             max_message_size: limits.max_message_size,
             max_reserved: limits.max_in_flight,
@@ -82,7 +84,7 @@ impl ResponsePlane for MemResponsePlane {
     async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
         self.streams.check_open()?;
         let ticket = self.network.ticket();
-        let token = Token::random()?;
+        let token = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).token()?;
         let expires = Instant::now() + self.call_home_timeout;
         let slot = Arc::new(Slot::default());
         let reservation = Reservation {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the cores do while a cell is measured. With one request in flight somebody always sleeps, and waking him costs
+//! What the cores do while a cell is measured. With one request in flight some process always sleeps, and waking it costs
 //! several times more on a core that has gone idle, so these cells are measured in three ways.
 
 use std::path::Path;

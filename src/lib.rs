@@ -88,6 +88,7 @@ pub mod connection;
 pub mod discovery;
 mod dispatch;
 pub mod error;
+mod hex;
 pub mod io;
 pub mod layer;
 pub mod mcp;
@@ -103,6 +104,7 @@ pub mod system;
 pub mod target;
 pub mod telemetry;
 pub mod testing;
+mod token;
 pub mod transport;
 
 pub use crate::connection::{Answerer, Connection, ConnectionInfo, Inbound, Listener, Transport};

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::stream::ResponseStream;
 
 /// The routing name of a request: a service endpoint (`demo.llm.generate`) or a method (`tools/call`).
@@ -239,6 +240,9 @@ impl RequestId {
     }
 }
 
+/// Digits of half an id.
+const HALF: usize = 16;
+
 fn made(text: &str) -> Option<(u64, u64)> {
     let canonical = |half: &str| half.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let (high, low) = (text.len() == 33 && text.is_ascii()).then(|| text.split_at(16))?;
@@ -265,7 +269,13 @@ pub(crate) fn random_u64() -> u64 {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Id::Made(high, low) => write!(f, "{high:016x}-{low:016x}"),
+            Id::Made(high, low) => {
+                let mut text = [b'-'; 2 * HALF + 1];
+                let (first, rest) = text.split_at_mut(HALF);
+                hex::write(&high.to_be_bytes(), first);
+                hex::write(&low.to_be_bytes(), rest.get_mut(1..).unwrap_or_default());
+                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+            }
             Id::Given(text) => f.write_str(text),
         }
     }

@@ -6,12 +6,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use subtle::ConstantTimeEq;
 use tokio::sync::{OnceCell, oneshot};
 
 use super::accept::Accepting;
@@ -29,6 +28,7 @@ use crate::proto::open::TOKEN_LEN;
 use crate::stream::{Event, ResponseStream};
 use crate::target::TransportAddress;
 use crate::telemetry::PoolMetrics;
+use crate::token::{Stock, Token};
 
 /// Answers that may be awaited at once.
 const MAX_AWAITED: usize = 65_536;
@@ -70,7 +70,7 @@ impl MuxResponsePlane {
         self.server
             .get_or_try_init(|| async {
                 let listener = self.links.transport.bind(Door::Responses).await?;
-                let awaited = Arc::new(Awaited::default());
+                let awaited = Arc::new(Awaited::new());
                 let accepting = Accepting::start(self.links.clone(), listener, awaited.clone());
                 Ok(StreamServer { accepting, awaited })
             })
@@ -86,22 +86,22 @@ impl ResponsePlane for MuxResponsePlane {
         let (place, arrival) = server.awaited.reserve(context.deadline, self.call_home_timeout)?;
         let address = TransportAddress::new(self.links.transport.id(), server.accepting.address());
         let mut reply_to = ResponseConnectionInfo::new(address, context);
-        reply_to.metadata.insert(TOKEN.to_owned(), to_hex(&place.token));
+        reply_to.metadata.insert(TOKEN.to_owned(), place.token.text());
         let (deadline, timeout) = (context.deadline, self.call_home_timeout);
-        let pending = Box::new(Arriving { _place: place, stage: Stage::Awaited(arrival), deadline, timeout });
+        let pending = Box::new(Arriving { place, stage: Stage::Awaited(arrival), deadline, timeout });
         Ok(PendingResponse { reply_to, pending })
     }
 
     async fn create_response_stream(&self, context: &RequestContext, info: &ResponseConnectionInfo) -> Result<Opened> {
         check_transport(self.targets.transport(), &info.address)?;
-        let token = info.metadata.get(TOKEN).and_then(|text| from_hex(text)).ok_or_else(|| {
+        let token = info.metadata.get(TOKEN).and_then(|text| Token::read(text)).ok_or_else(|| {
             Error::protocol(format!("the reply-to of {} lacks a token of 32 hexadecimal digits", info.context_id))
         })?;
         let target = self.targets.of(&info.address.address);
         loop {
             let lease = target.checkout(context.deadline).await?;
             let (link, is_reused) = (Arc::clone(&lease), lease.is_reused());
-            match link.open_call_home(token, Some(Box::new(lease))) {
+            match link.open_call_home(token.0, Some(Box::new(lease))) {
                 Ok(sender) => return Ok(Opened { sender, located: None }),
                 // A link that died in the pool: nothing was sent, a fresh one decides.
                 Err(error) if is_reused && error.retry() == Retry::Safe => {}
@@ -137,8 +137,12 @@ struct StreamServer {
 /// Answers that were asked for and did not come yet, by token.
 ///
 /// The map's keyed hash leaves nothing to time but a full match, and that is compared in constant time.
-#[derive(Default)]
-struct Awaited(Mutex<HashMap<[u8; TOKEN_LEN], Waiting>>);
+struct Awaited(Mutex<Book>);
+
+struct Book {
+    waiting: HashMap<Token, Waiting>,
+    tokens: Stock,
+}
 
 struct Waiting {
     /// Until when the token works.
@@ -150,41 +154,48 @@ struct Waiting {
 
 /// A reservation. Drop makes its token worthless.
 struct Place {
-    token: [u8; TOKEN_LEN],
+    token: Token,
     awaited: Arc<Awaited>,
+    /// The answer came: the token is worth nothing any more.
+    is_used: bool,
 }
 
 impl Awaited {
+    fn new() -> Self {
+        Self(Mutex::new(Book { waiting: HashMap::new(), tokens: Stock::new() }))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reserve(
         self: &Arc<Self>,
         deadline: Option<Instant>,
         window: Duration,
     ) -> Result<(Place, oneshot::Receiver<ResponseStream>)> {
-        let mut token = [0; TOKEN_LEN];
-        getrandom::fill(&mut token)
-            .map_err(|error| Error::unexpected(format!("the system has no randomness for a token: {error}")))?;
         let (arrival, arriving) = oneshot::channel();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= MAX_AWAITED {
+        let mut book = self.book();
+        if book.waiting.len() >= MAX_AWAITED {
             return Err(Error::overloaded(format!("{MAX_AWAITED} answers are awaited already")).with_retry(Retry::Safe));
         }
-        waiting.insert(token, Waiting { expires: Instant::now() + window, deadline, arrival });
-        drop(waiting);
-        Ok((Place { token, awaited: self.clone() }, arriving))
+        let token = book.tokens.token()?;
+        book.waiting.insert(token, Waiting { expires: Instant::now() + window, deadline, arrival });
+        drop(book);
+        Ok((Place { token, awaited: self.clone(), is_used: false }, arriving))
     }
 
     /// Takes the reservation: a token works once.
-    fn take(&self, token: &[u8; TOKEN_LEN]) -> Option<Waiting> {
-        let (known, waiting) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove_entry(token)?;
-        (bool::from(known.ct_eq(token)) && Instant::now() < waiting.expires).then_some(waiting)
+    fn take(&self, token: &Token) -> Option<Waiting> {
+        let (known, waiting) = self.book().waiting.remove_entry(token)?;
+        (known.is(token) && Instant::now() < waiting.expires).then_some(waiting)
     }
 }
 
 impl Place {
     /// The request was acknowledged: from here on the answer has `window`.
     fn renew(&self, window: Duration) {
-        let mut waiting = self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = waiting.get_mut(&self.token) {
+        if let Some(waiting) = self.awaited.book().waiting.get_mut(&self.token) {
             waiting.expires = Instant::now() + window;
         }
     }
@@ -192,13 +203,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.awaited.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+        if !self.is_used {
+            self.awaited.book().waiting.remove(&self.token);
+        }
     }
 }
 
 impl Service for Awaited {
     fn call_home(&self, link: &Arc<MuxLink>, key: Key, token: [u8; TOKEN_LEN]) {
-        match self.take(&token) {
+        match self.take(&Token(token)) {
             // A caller that left meanwhile drops the stream, which cancels the responder.
             Some(waiting) => drop(waiting.arrival.send(link.claim(key, waiting.deadline))),
             None => {
@@ -211,7 +224,7 @@ impl Service for Awaited {
 }
 
 struct Arriving {
-    _place: Place,
+    place: Place,
     stage: Stage,
     /// When the caller stops waiting for anything.
     deadline: Option<Instant>,
@@ -232,13 +245,14 @@ enum Stage {
 
 impl Pending for Arriving {
     fn resolve(self: Box<Self>, _located: Option<ResponseConnectionInfo>) -> Result<ResponseStream> {
-        let Self { _place: place, stage, deadline, timeout } = *self;
+        let Self { mut place, stage, deadline, timeout } = *self;
         match stage {
             Stage::Here(stream, None) => Ok(stream),
             Stage::Here(stream, Some(event)) => Ok(stream.with_unread(event)),
             Stage::Lost => Err(Error::closed("the answer was lost before its request was acknowledged")),
             Stage::Awaited(mut arrival) => {
                 if let Ok(stream) = arrival.try_recv() {
+                    place.is_used = true;
                     return Ok(stream);
                 }
                 place.renew(timeout);
@@ -246,6 +260,7 @@ impl Pending for Arriving {
                     let window = tokio::time::Instant::now() + timeout;
                     let deadline = deadline.map(tokio::time::Instant::from).filter(|deadline| *deadline < window);
                     let arrived = tokio::time::timeout_at(deadline.unwrap_or(window), arrival).await;
+                    place.is_used = matches!(arrived, Ok(Ok(_)));
                     drop(place);
                     match arrived {
                         Err(_) if deadline.is_some() => Err(Error::deadline(0)),
@@ -266,7 +281,10 @@ impl Pending for Arriving {
         loop {
             match &mut self.stage {
                 Stage::Awaited(arrival) => match std::task::ready!(std::pin::Pin::new(arrival).poll(cx)) {
-                    Ok(stream) => self.stage = Stage::Here(stream, None),
+                    Ok(stream) => {
+                        self.place.is_used = true;
+                        self.stage = Stage::Here(stream, None);
+                    }
                     Err(_) => {
                         self.stage = Stage::Lost;
                         return Poll::Ready(Error::closed("this runtime's listener for answers was closed"));
@@ -285,13 +303,4 @@ impl Pending for Arriving {
             }
         }
     }
-}
-
-fn to_hex(token: &[u8; TOKEN_LEN]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*token))
-}
-
-fn from_hex(text: &str) -> Option<[u8; TOKEN_LEN]> {
-    let fits = text.len() == 2 * TOKEN_LEN && text.bytes().all(|b| b.is_ascii_hexdigit());
-    fits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
 }

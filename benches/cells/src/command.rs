@@ -9,6 +9,7 @@ pub(crate) const USAGE: &str = "\
 usage: PROGRAM list
        PROGRAM serve NAME [--threads N]
        PROGRAM drive NAME CELL [--address A] [--requests N | --seconds S] [--watch PID]… [--wait] [--threads N]
+       PROGRAM awake    spins until its standard input ends, for `chrt --idle 0`
 
   --address A   where `serve` said that it is; without it, the driver serves itself
   --requests N  how many are measured (default: as many as take 2 seconds)
@@ -19,6 +20,7 @@ usage: PROGRAM list
 /// What was asked for.
 pub(crate) enum Command {
     List,
+    Awake,
     Serve(String),
     Drive(Drive),
 }
@@ -62,6 +64,7 @@ pub(crate) fn read(words: impl Iterator<Item = String>) -> Outcome<(Command, usi
     let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
     let command = match plain.as_slice() {
         ["list"] => Command::List,
+        ["awake"] => Command::Awake,
         ["serve", name] => Command::Serve((*name).to_owned()),
         ["drive", name, cell] => {
             let cell = Cell::named(cell).ok_or_else(|| format!("there is no cell {cell}"))?;

@@ -24,6 +24,7 @@
 //! PROGRAM serve NAME                      {"address":"…","processes":[…]}; then {"cpu_ns":…} for each line on its standard input,
 //!                                         and once more at the end of that, which is its own end
 //! PROGRAM drive NAME CELL --address A     one JSON line of what was measured
+//! PROGRAM awake                           nothing: it keeps a core from going idle until its standard input ends
 //! ```
 //!
 //! Client and server are two processes, each with a runtime of one thread (`--threads N` for one of many). Without
@@ -32,6 +33,7 @@
 #![deny(missing_docs)]
 
 mod ask;
+mod awake;
 mod broker;
 mod cell;
 mod command;

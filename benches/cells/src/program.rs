@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::command::{self, Command, Drive};
-use crate::{CELLS, Outcome, Peer, drive, serve};
+use crate::{CELLS, Outcome, Peer, awake, drive, serve};
 
 /// Peers behind one command line.
 #[derive(Default)]
@@ -74,6 +74,10 @@ impl Program {
         match command {
             Command::List => {
                 self.peers.iter().for_each(|peer| println!("{}", peer.describe()));
+                Ok(())
+            }
+            Command::Awake => {
+                awake::until_input_ends();
                 Ok(())
             }
             Command::Serve(name) => self.named(&name)?.serve(&runtime(threads)?),

@@ -95,7 +95,7 @@ impl Sink for MuxLink {
     }
 
     fn end(&self, key: u64, outcome: Result<(), PeerError>) {
-        self.with(|mux| mux.end(key as Key, outcome));
+        self.with_all(|mux| mux.end(key as Key, outcome));
     }
 
     fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
@@ -111,10 +111,10 @@ impl Sink for MuxLink {
     }
 
     fn release(&self, key: u64, unended: Unended) {
-        self.with(|mux| mux.release_writer(key as Key, unended));
+        self.with_last(|mux| mux.release_writer(key as Key, unended));
     }
 
     fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
-        self.with(|mux| mux.settle(key as Key, outcome, holders));
+        self.with_last(|mux| mux.settle(key as Key, outcome, holders));
     }
 }

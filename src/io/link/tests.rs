@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who writes: the caller that is alone, or the driver.
 
+use std::future::Future;
 use std::io::{ErrorKind as Io, Read};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ::bytes::{Bytes, BytesMut};
@@ -96,6 +100,46 @@ async fn a_request_that_is_alone_is_written_before_anybody_else_runs() {
     }
     assert_eq!(seen, ["two", "three"]);
     drop((first, second, third));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_alone_is_written_when_it_is_over() {
+    let (link, mut peer) = over_tcp().await;
+    let mut sender = link.open_call_home([7; 16], None).unwrap();
+    let supervisor = sender.supervise();
+    sender.send("item").await.unwrap();
+    drop(sender);
+    assert!(arrived(&mut peer).is_empty(), "its handler still runs");
+    supervisor.settle(Ok(()));
+    let mut acceptor = mux(Role::Acceptor);
+    acceptor.feed(&mut arrived(&mut peer), Instant::now()).unwrap();
+    assert!(matches!(acceptor.next_incoming(), Some(Incoming::CallHome { token, .. }) if token == [7; 16]));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_flush_is_woken_though_the_answer_ended_meanwhile() {
+    let (link, _peer) = over_tcp().await;
+    let mut sender = link.open_call_home([7; 16], None).unwrap();
+    let supervisor = sender.supervise();
+    sender.send("item").await.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut flushing = pin!(sender.flush());
+    assert!(flushing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(supervisor);
+    while !woken.0.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    flushing.await.unwrap();
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub(super) struct State {
     timer: Option<Instant>,
     /// The parked driver waits for the socket to take more: further output is no reason to wake it.
     blocked: bool,
-    /// The socket's writing half, while the driver is parked and the socket takes bytes from anyone.
+    /// The socket's writing half, from when the driver parked until it runs, if the socket takes bytes from anyone.
     writer: Option<Writer>,
     /// What somebody began to write in the driver's place. The driver writes the rest before anything else.
     begun: Option<Box<Batch>>,
@@ -100,12 +100,12 @@ impl State {
         self.begun.as_ref().is_some_and(|begun| !begun.is_empty())
     }
 
-    /// Writes in the place of a parked driver what a stream said that is alone on its link: nobody else has anything to
-    /// add, and the driver need not be scheduled for it. What the socket does not take is left to the driver, and so is
-    /// every error: it meets the same one.
+    /// Writes in the place of a driver that does not run what a stream said that is alone on its link: nobody else has
+    /// anything to add, and it need not wait for the driver. What the socket does not take is left to the driver, and so is
+    /// every error: it meets the same one. So are those who wait to hear from it what was written.
     fn write_in_place(&mut self) {
         let Some(writer) = &self.writer else { return };
-        if !self.parked || self.blocked || self.mux.open_streams() > 1 || self.has_begun() {
+        if self.blocked || self.mux.open_streams() > 1 || self.has_begun() || !self.flush_waiters.is_empty() {
             return;
         }
         let begun = self.begun.get_or_insert_default();
@@ -114,6 +114,14 @@ impl State {
             begun.advance(written);
             self.mux.wrote(written);
         }
+    }
+
+    /// There is no more to say for now: it may go out at once. The driver's waker, if it has the rest to do.
+    fn say_all(&mut self) -> Option<Waker> {
+        if self.writer.is_some() && self.mux.has_output() {
+            self.write_in_place();
+        }
+        if self.has_begun() { self.summon() } else { self.call_driver() }
     }
 }
 
@@ -145,12 +153,17 @@ impl MuxLink {
     pub(super) fn with_all<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        if state.writer.is_some() && state.mux.has_output() {
-            state.write_in_place();
-        }
-        let driver = if state.has_begun() { state.summon() } else { state.call_driver() };
+        let driver = state.say_all();
         settle(state, driver);
         result
+    }
+
+    /// The same if `change` says that it was the last of its stream.
+    pub(super) fn with_last(&self, change: impl FnOnce(&mut Mux) -> bool) {
+        let mut state = self.state();
+        let is_last = change(&mut state.mux);
+        let driver = if is_last { state.say_all() } else { state.call_driver() };
+        settle(state, driver);
     }
 
     pub(super) fn wake_driver(&self) {

@@ -220,31 +220,34 @@ impl Mux {
         }
     }
 
-    /// Takes a holder of the sending half away.
-    pub fn release_writer(&mut self, key: Key, unended: Unended) {
-        self.release_writers(key, 1, unended);
+    /// Takes a holder of the sending half away. Whether it was the last one, and nothing more will be said on the stream.
+    pub fn release_writer(&mut self, key: Key, unended: Unended) -> bool {
+        self.release_writers(key, 1, unended)
     }
 
-    /// The handler of a request is done: so ends its answer, if that has no end yet, once `holders` less hold it.
-    pub fn settle(&mut self, key: Key, outcome: Result<(), PeerError>, holders: u8) {
+    /// The handler of a request is done: so ends its answer, if that has no end yet, once `holders` less hold it. Returns
+    /// what [`Mux::release_writer`] does.
+    pub fn settle(&mut self, key: Key, outcome: Result<(), PeerError>, holders: u8) -> bool {
         match outcome {
             Ok(()) => self.release_writers(key, holders, Unended::Close),
             Err(error) => {
                 self.end(key, Err(error));
-                self.release_writers(key, holders, Unended::Abandon);
+                self.release_writers(key, holders, Unended::Abandon)
             }
         }
     }
 
-    fn release_writers(&mut self, key: Key, holders: u8, unended: Unended) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+    fn release_writers(&mut self, key: Key, holders: u8, unended: Unended) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return false };
         stream.writers = stream.writers.saturating_sub(holders);
-        if stream.writers == 0 {
+        let was_last = stream.writers == 0;
+        if was_last {
             if !stream.send.ended {
                 self.end(key, unended.outcome());
             }
             self.free_if_done(key);
         }
+        was_last
     }
 
     /// Whether everything that was pushed on the stream was handed to the system.

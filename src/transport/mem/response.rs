@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The response plane: the caller reserves an answer under a one-time token, the responder opens it with that token.
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
 use super::CREDIT;
@@ -21,15 +19,15 @@ use crate::plane::{Opened, Pending, PendingResponse, ResponseConnectionInfo, Res
 use crate::stream::roster::{Beginning, Roster, Terms, Tracked};
 use crate::stream::{ResponseStream, pipe};
 use crate::target::{TransportAddress, TransportId};
+use crate::token::{Stock, Token};
 
 /// Where the token stands in [`ResponseConnectionInfo::metadata`].
 const TOKEN: &str = "token";
 
-type Token = [u8; 16];
-
 pub(super) struct MemResponsePlane {
     network: MemNetwork,
     streams: Arc<Roster>,
+    tokens: Mutex<Stock>,
     call_home_timeout: Duration,
     max_message_size: usize,
     max_reserved: usize,
@@ -50,6 +48,7 @@ impl MemResponsePlane {
         Self {
             network,
             streams: Roster::new(),
+            tokens: Mutex::new(Stock::new()),
             call_home_timeout: limits.call_home_timeout,
             max_message_size: limits.max_message_size,
             max_reserved: limits.max_in_flight,
@@ -65,10 +64,10 @@ impl MemResponsePlane {
         };
         let place = self.network.locate(&info.address)?;
         let ticket = place.name.parse::<u64>().map_err(|_| refused())?;
-        let token = info.metadata.get(TOKEN).and_then(|text| parse_token(text)).ok_or_else(refused)?;
+        let token = info.metadata.get(TOKEN).and_then(|text| Token::read(text)).ok_or_else(refused)?;
         let mut answers = self.network.answers();
         let found = answers.get(&ticket).ok_or_else(refused)?;
-        if !bool::from(found.token.ct_eq(&token)) {
+        if !found.token.is(&token) {
             return Err(refused());
         }
         let claimed = answers.remove(&ticket).ok_or_else(refused)?;
@@ -85,7 +84,7 @@ impl ResponsePlane for MemResponsePlane {
     async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
         self.streams.check_open()?;
         let ticket = self.network.ticket();
-        let token = new_token()?;
+        let token = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).token()?;
         let expires = Instant::now() + self.call_home_timeout;
         let slot = Arc::new(Slot::default());
         let reservation = Reservation {
@@ -104,7 +103,7 @@ impl ResponsePlane for MemResponsePlane {
         answers.insert(ticket, reservation);
         drop(answers);
         let mut reply_to = ResponseConnectionInfo::new(self.network.address(&ticket.to_string()), context);
-        reply_to.metadata.insert(TOKEN.to_owned(), token_text(&token));
+        reply_to.metadata.insert(TOKEN.to_owned(), token.text());
         let pending = MemPending {
             network: self.network.clone(),
             ticket,
@@ -238,40 +237,5 @@ impl Drop for MemPending {
         let unclaimed = self.network.answers().remove(&self.ticket);
         drop(unclaimed);
         self.slot.abandon();
-    }
-}
-
-/// 128 bits that a stranger cannot guess; without the system's generator there is no such thing, and no answer.
-fn new_token() -> Result<Token> {
-    let mut token = Token::default();
-    getrandom::fill(&mut token)
-        .map_err(|error| Error::unexpected(format!("the system's random generator failed: {error}")))?;
-    Ok(token)
-}
-
-fn token_text(token: &Token) -> String {
-    token.iter().fold(String::with_capacity(32), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn parse_token(text: &str) -> Option<Token> {
-    let number = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok())?;
-    number.map(u128::to_be_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_round_trip_and_nothing_else_is_one() {
-        let token = new_token().unwrap();
-        assert_eq!(parse_token(&token_text(&token)), Some(token));
-        for bad in ["", "00", "zz000000000000000000000000000000", "0000000000000000000000000000000000"] {
-            assert_eq!(parse_token(bad), None, "{bad}");
-        }
     }
 }

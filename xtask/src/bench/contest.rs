@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use super::cores::Cores;
 use super::json::{number, numbers, text};
 use super::options::Options;
 use super::programs::Contender;
@@ -97,16 +98,19 @@ pub(super) struct Contest {
     pub(super) driver: Talking,
     /// All whose work counts, the driver apart.
     pub(super) processes: Vec<u32>,
+    _spinning: Vec<Talking>,
 }
 
 impl Contest {
-    /// Starts both; `before` stands before the program's own words, as a tool that watches it does.
+    /// Starts both, and what the cell's cores do meanwhile.
     pub(super) fn start(program: &Path, contender: &Contender, cell: &str, words: &[String]) -> Outcome<Self> {
-        let mut drive = Command::new(program);
+        let (cell, cores) = Cores::of(cell);
+        let spinning = cores.spin(program)?;
+        let mut drive = cores.command(program);
         drive.args(["drive", &contender.name, cell]).args(words);
         let (mut server, mut processes) = (None, Vec::new());
         if !contender.within_process {
-            let mut serve = Command::new(program);
+            let mut serve = cores.command(program);
             serve.args(["serve", &contender.name]);
             let mut talking = Talking::start(serve)?;
             let line = talking.line(PATIENCE).map_err(|why| format!("its server: {why}"))?;
@@ -118,7 +122,7 @@ impl Contest {
             drive.args(["--address", &address]);
             server = Some(talking);
         }
-        Ok(Self { server, driver: Talking::start(drive)?, processes })
+        Ok(Self { server, driver: Talking::start(drive)?, processes, _spinning: spinning })
     }
 }
 

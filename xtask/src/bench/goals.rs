@@ -39,14 +39,18 @@ const fn goal(contender: &'static str, cell: &'static str, relation: Relation, a
     Goal { contender, cell, figure: Figure::Cpu, relation, at_most: Some(at_most) }
 }
 
-/// The way of answers that call home, pooled, against a new link for each.
-const fn way(contender: &'static str, figure: Figure, unpooled: &'static str) -> Goal {
-    Goal { figure, ..goal(contender, "call-home-x1", Times(unpooled), 0.2) }
-}
-
 const fn part(contender: &'static str, cell: &'static str, relation: Relation) -> Goal {
     Goal { at_most: None, ..goal(contender, cell, relation, 0.0) }
 }
+
+/// The same of a latency.
+const fn latency(figure: Figure, goal: Goal) -> Goal {
+    Goal { figure, ..goal }
+}
+
+/// One request in flight, where waking a core that has gone idle, or another one at all, is not most of the figure.
+const ALONE: &str = "unary-128x1-one-core";
+const HOME: &str = "call-home-x1-one-core";
 
 use Relation::{Above, AboveForASide, Itself, Times};
 
@@ -54,20 +58,32 @@ const GOALS: &[Goal] = &[
     goal("tcp+tcp", "unary-128x64", Times("floor"), 2.0),
     goal("tcp+tcp", "unary-128x64", Times("tonic"), 1.0 / 15.0),
     goal("tcp+tcp", "unary-128x1024", Times("floor"), 2.0),
-    goal("tcp+tcp", "unary-128x1", Times("ping-pong"), 1.15),
-    Goal { figure: Figure::P50, ..goal("tcp+tcp", "unary-128x1", Times("ping-pong"), 1.15) },
-    goal("tcp+tcp", "unary-128x1", AboveForASide("ping-pong"), 1.0),
+    goal("tcp+tcp", ALONE, Times("ping-pong"), 1.15),
+    latency(Figure::P50, goal("tcp+tcp", ALONE, Times("ping-pong"), 1.15)),
+    goal("tcp+tcp", ALONE, AboveForASide("ping-pong"), 1.0),
+    part("tcp+tcp", "unary-128x1-awake", Times("ping-pong")),
+    latency(Figure::P50, part("tcp+tcp", "unary-128x1-awake", Times("ping-pong"))),
+    part("tcp+tcp", "unary-128x1", Times("ping-pong")),
+    latency(Figure::P50, part("tcp+tcp", "unary-128x1", Times("ping-pong"))),
     goal("tcp+tcp", "unary-16Kx64", Times("floor"), 1.2),
     goal("tcp+tcp", "stream-ready", Times("floor"), 1.5),
     goal("tcp+tcp", "stream-ready", Times("tonic"), 0.1),
     goal("tcp+tcp", "stream-paced", Times("floor"), 1.5),
     Goal { figure: Figure::SyscallsOfItem, ..goal("tcp+tcp", "stream-paced", Itself, 0.06) },
-    way("http+tcp-way", Figure::P50, "http+tcp-way-unpooled"),
-    way("http+tcp-way", Figure::P99, "http+tcp-way-unpooled"),
-    goal("http+tcp-way", "call-home-x1", Above("http+tcp-way-unpooled"), -50.0),
-    way("nats+tcp-way", Figure::P50, "nats+tcp-way-unpooled"),
-    way("nats+tcp-way", Figure::P99, "nats+tcp-way-unpooled"),
-    goal("nats+tcp-way", "call-home-x1", Above("nats+tcp-way-unpooled"), -50.0),
+    latency(Figure::P50, goal("http+tcp-way", HOME, Times("http+tcp-way-unpooled"), 0.2)),
+    latency(Figure::P99, goal("http+tcp-way", HOME, Times("http+tcp-way-unpooled"), 0.2)),
+    goal("http+tcp-way", HOME, Above("http+tcp-way-unpooled"), -50.0),
+    latency(Figure::P50, part("http+tcp-way", "call-home-x1-awake", Times("http+tcp-way-unpooled"))),
+    latency(Figure::P99, part("http+tcp-way", "call-home-x1-awake", Times("http+tcp-way-unpooled"))),
+    latency(Figure::P50, part("http+tcp-way", "call-home-x1", Times("http+tcp-way-unpooled"))),
+    latency(Figure::P99, part("http+tcp-way", "call-home-x1", Times("http+tcp-way-unpooled"))),
+    latency(Figure::P50, goal("nats+tcp-way", HOME, Times("nats+tcp-way-unpooled"), 0.2)),
+    latency(Figure::P99, goal("nats+tcp-way", HOME, Times("nats+tcp-way-unpooled"), 0.2)),
+    goal("nats+tcp-way", HOME, Above("nats+tcp-way-unpooled"), -50.0),
+    latency(Figure::P50, part("nats+tcp-way", "call-home-x1-awake", Times("nats+tcp-way-unpooled"))),
+    latency(Figure::P99, part("nats+tcp-way", "call-home-x1-awake", Times("nats+tcp-way-unpooled"))),
+    latency(Figure::P50, part("nats+tcp-way", "call-home-x1", Times("nats+tcp-way-unpooled"))),
+    latency(Figure::P99, part("nats+tcp-way", "call-home-x1", Times("nats+tcp-way-unpooled"))),
     part("http+tcp-way", "call-home-x64", Above("http+tcp-way-unpooled")),
     part("nats+tcp-way", "call-home-x64", Above("nats+tcp-way-unpooled")),
     goal("http+http", "unary-128x64", Times("hyper-h2"), 1.15),

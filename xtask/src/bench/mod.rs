@@ -4,6 +4,7 @@
 
 mod chart;
 mod contest;
+mod cores;
 mod counts;
 mod document;
 mod goals;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 use crate::{Outcome, root};
 use contest::drive;
+use cores::Cores;
 use options::Options;
 use programs::{Contender, Programs};
 use results::{Results, Row};
@@ -42,6 +44,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let programs = Programs::build(&options)?;
     let contenders = programs.contenders(&options)?;
     let mut results = Results::new(programs.absent.clone());
+    results.remarks.extend(cores::missing());
     let cells = options.cells(&contenders);
     for (contender, cell) in pairs(&contenders, &cells) {
         results.add(contender, cell);
@@ -113,7 +116,8 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 
 /// What need not be repeated, because it hardly changes from run to run.
 fn count(contenders: &[Contender], cells: &[String], results: &mut Results, options: &Options) {
-    let all: Vec<_> = pairs(contenders, cells).collect();
+    // How the cores are kept changes what a call takes, not what it does.
+    let all: Vec<_> = pairs(contenders, cells).filter(|(_, cell)| Cores::of(cell).1 == Cores::Idle).collect();
     for (at, (contender, cell)) in all.iter().enumerate() {
         let row = results.row(contender, cell);
         if row.failed.is_some() {

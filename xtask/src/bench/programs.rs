@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::json::{text, texts};
 use super::options::Options;
-use super::{FLOOR, folder};
+use super::{FLOOR, cores, folder};
 use crate::process::output;
 use crate::suite::cargo;
 use crate::{Outcome, root};
@@ -104,7 +104,7 @@ impl Programs {
                 let name = text(line, "name").ok_or_else(|| format!("{} lists {line}", path.display()))?;
                 all.push(Contender {
                     name,
-                    cells: texts(line, "cells"),
+                    cells: cores::ways(texts(line, "cells")),
                     within_process: line.contains("\"within_process\":true"),
                     ours: *ours,
                     program: path.clone(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A table for each cell: for a terminal, and for a document.
 
+use super::cores::Cores;
 use super::results::{Results, Row, median, span};
 
 const HEADS: [&str; 10] = [
@@ -104,20 +105,19 @@ fn significant(figure: f64) -> String {
 
 /// A cell in words.
 pub(super) fn title(cell: &str) -> String {
-    match cell {
+    let (cell, cores) = Cores::of(cell);
+    let words = match cell {
         "unary-128x1" => "Unary, 128 bytes, one in flight",
         "unary-128x64" => "Unary, 128 bytes, 64 in flight",
         "unary-128x1024" => "Unary, 128 bytes, 1024 in flight",
         "unary-16Kx64" => "Unary, 16 KiB, 64 in flight",
         "stream-ready" => "Streams of 100 items of 64 bytes, all ready at once, 64 streams",
         "stream-paced" => "Streams of 100 items of 64 bytes, one for each turn of the scheduler, 64 streams",
-        "call-home-x1" => {
-            "Answers that call home, one in flight: their way alone timed, the CPU is the whole request's"
-        }
-        "call-home-x64" => "The same, 64 in flight",
+        "call-home-x1" => "Answers that call home, one in flight, their way alone timed, the CPU the whole request's",
+        "call-home-x64" => "Answers that call home, 64 in flight, timed alike",
         other => other,
-    }
-    .to_owned()
+    };
+    format!("{words}{}", cores.words())
 }
 
 fn remarks(results: &Results) -> Vec<String> {

@@ -57,6 +57,8 @@ use Relation::{Above, AboveForASide, Itself, Times};
 const GOALS: &[Goal] = &[
     goal("tcp+tcp", "unary-128x64", Times("floor"), 2.0),
     goal("tcp+tcp", "unary-128x64", Times("tonic"), 1.0 / 15.0),
+    part("tcp+tcp", "unary-128x64-awake", Times("floor")),
+    part("tcp+tcp", "unary-128x64-awake", Times("tonic")),
     goal("tcp+tcp", "unary-128x1024", Times("floor"), 2.0),
     goal("tcp+tcp", ALONE, Times("ping-pong"), 1.15),
     latency(Figure::P50, goal("tcp+tcp", ALONE, Times("ping-pong"), 1.15)),
@@ -90,6 +92,7 @@ const GOALS: &[Goal] = &[
     goal("http+http", "stream-ready", Times("hyper-h2"), 0.25),
     goal("ws", "unary-128x64", Times("floor"), 2.5),
     goal("tcp+tcp", "unary-128x64", Above("connect-tcp"), 0.25),
+    part("tcp+tcp", "unary-128x64-awake", Above("connect-tcp")),
     part("connect-tcp-boundary", "unary-128x64", Above("connect-tcp")),
     part("connect-tcp-hooks", "unary-128x64", Above("connect-tcp")),
     part("connect-tcp-metrics", "unary-128x64", Above("connect-tcp")),

@@ -64,11 +64,17 @@ impl Service for NoService {}
 
 /// One end of a link. Its driver keeps it alive until [`MuxLink::close`], [`MuxLink::abort`] or the peer ends it.
 pub struct MuxLink {
+    state: Mutex<State>,
+    fixed: Box<Fixed>,
+}
+
+/// What does not change as long as a link lives. By itself, because it then fits between what the runtime keeps for a link
+/// at aligned places, where nothing else does.
+struct Fixed {
     transport: TransportId,
     peer: Box<str>,
     streams_per_link: u32,
     service: Arc<dyn Service>,
-    state: Mutex<State>,
     /// Tells those who wait for the end. They come and go as often as somebody receives, so none may leave a trace.
     ended: Notify,
 }
@@ -81,24 +87,24 @@ impl MuxLink {
         service: Arc<dyn Service>,
         streams: usize,
     ) -> Self {
-        Self {
+        let fixed = Fixed {
             transport,
             peer: peer.into_boxed_str(),
             streams_per_link: u32::try_from(streams).unwrap_or(u32::MAX),
             service,
-            state: Mutex::new(State::new(mux)),
             ended: Notify::new(),
-        }
+        };
+        Self { state: Mutex::new(State::new(mux)), fixed: Box::new(fixed) }
     }
 
     /// The other end, for people.
     pub fn peer(&self) -> &str {
-        &self.peer
+        &self.fixed.peer
     }
 
     /// Who carries it.
     pub fn transport(&self) -> &TransportId {
-        &self.transport
+        &self.fixed.transport
     }
 
     /// Sends a request whose answer comes back on this link. Does not wait.
@@ -174,7 +180,7 @@ impl MuxLink {
     /// Waits until the driver is done and the socket is closed. Cancel-safe.
     pub async fn closed(&self) {
         loop {
-            let ended = self.ended.notified();
+            let ended = self.fixed.ended.notified();
             if self.state().finished {
                 return;
             }
@@ -196,15 +202,15 @@ impl MuxLink {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
         let items = has_items.then(|| ResponseStream::new(self.clone(), key as u64));
         let request = Request { subject, context, message, items };
-        self.service.request(self, request, reply_to, ResponseSender::new(self.clone(), key as u64));
+        self.fixed.service.request(self, request, reply_to, ResponseSender::new(self.clone(), key as u64));
     }
 
     pub(super) fn serve_call_home(self: &Arc<Self>, key: Key, token: [u8; TOKEN_LEN]) {
-        self.service.call_home(self, key, token);
+        self.fixed.service.call_home(self, key, token);
     }
 
     fn name(&self, error: Error) -> Error {
-        error.with_transport(&self.transport).with_target(&self.peer)
+        error.with_transport(&self.fixed.transport).with_target(&self.fixed.peer)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -272,7 +278,7 @@ impl MuxLink {
     /// Whether another stream is better put here than on a further link.
     pub fn has_room(&self) -> bool {
         let state = self.state();
-        state.mux.has_room() && state.mux.open_streams() < self.streams_per_link as usize
+        state.mux.has_room() && state.mux.open_streams() < self.fixed.streams_per_link as usize
     }
 
     /// Refuses new streams; the link ends when those that run are over.
@@ -285,6 +291,6 @@ impl MuxLink {
 
 impl fmt::Debug for MuxLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MuxLink({} {}, {} streams)", self.transport, self.peer, self.open_streams())
+        write!(f, "MuxLink({} {}, {} streams)", self.transport(), self.peer(), self.open_streams())
     }
 }

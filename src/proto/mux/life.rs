@@ -170,7 +170,9 @@ impl Mux {
             self.drop_partial(key);
         }
         let Some(mut stream) = self.streams.remove(key) else { return };
-        self.after.dropped.extend(stream.attachment.take());
+        if let Some(attachment) = stream.attachment.take() {
+            self.after.dropped.push_back(attachment);
+        }
         let unread = stream.recv.discard() + stream.recv.withheld;
         if unread > 0 {
             self.give_back_to_link(unread);

@@ -40,7 +40,7 @@ impl ReadBuffer {
         // A claim alone reserves no more than a busy link has anyway.
         let missing = missing.min(LARGEST);
         let spare = self.bytes.capacity() - self.bytes.len();
-        if spare >= missing.max(self.size / 4) {
+        if spare >= missing.max(self.size / 8) {
             return;
         }
         let room = missing.max(self.size);
@@ -65,8 +65,8 @@ impl ReadBuffer {
     /// `bytes` came by one read into `spare` bytes of room.
     pub(super) fn came(&mut self, bytes: usize, spare: usize) {
         // The end of a buffer is filled by any read that comes there, and says nothing.
-        if bytes == spare && spare >= self.size / 2 {
-            self.size = (spare * 2).clamp(self.size, LARGEST);
+        if bytes == spare && spare >= self.size / 4 {
+            self.size = (self.size * 2).min(LARGEST);
         }
     }
 
@@ -155,6 +155,6 @@ mod tests {
                 left -= came;
             }
         }
-        assert!((BURST..=4 * BURST).contains(&buffer.size), "{}", buffer.size);
+        assert!((BURST..=8 * BURST).contains(&buffer.size), "{}", buffer.size);
     }
 }

@@ -53,8 +53,7 @@ impl Future for Rest {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let written = ready!(self.poll_write(cx));
-        Poll::Ready(sent(written).unwrap_or_default())
+        self.poll_write(cx).map(|written| sent(written).unwrap_or(()))
     }
 }
 

@@ -41,8 +41,9 @@ const FIRST_READ: usize = 1024;
 /// How long a link has to be busy in order to be taken for a busy one, and to be quiet for a quiet one.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Reads and writes within [`IDLE`] that make a link a busy one, which keeps its buffers between them. Any other gives them
-/// back with every turn: thousands of links that come up together, or are pinged together, hold none of them at once.
+/// Turns with reads or writes within [`IDLE`] that make a link a busy one, which keeps its buffers between them. Any other
+/// gives them back with every turn: thousands of links that come up together, or are pinged together, hold none of them at
+/// once, nor do hundreds on which a burst of streams is opened.
 const BUSY_FROM: u8 = 8;
 
 /// Time to say goodbye in.
@@ -61,8 +62,10 @@ pub(super) struct Driver {
     timer: Pin<Box<Sleep>>,
     /// When to see whether the link is busy. There is none while it is silent.
     idle_check: Option<Instant>,
-    /// Reads and writes since then.
+    /// Turns with reads or writes since then.
     activity: u8,
+    /// This turn is one of them.
+    is_counted: bool,
     is_busy: bool,
     gave_way: bool,
     /// Bytes were written since the stream was last flushed: a TLS session may still hold them.
@@ -110,6 +113,7 @@ impl Driver {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_check: None,
             activity: 0,
+            is_counted: false,
             is_busy: false,
             gave_way: false,
             unflushed: false,
@@ -284,6 +288,9 @@ impl Driver {
     }
 
     fn was_active(&mut self) {
+        if std::mem::replace(&mut self.is_counted, true) {
+            return;
+        }
         self.activity = self.activity.saturating_add(1);
         self.is_busy |= self.activity >= BUSY_FROM;
     }
@@ -350,6 +357,7 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut desk = self.desk.take().unwrap_or_default();
+        self.is_counted = false;
         let turn = self.turn(&mut desk, cx);
         if self.is_busy || !desk.is_clear() {
             self.desk = Some(desk);

@@ -78,11 +78,17 @@ impl Service for NoService {}
 
 /// One end of a link. Its driver keeps it alive until [`MuxLink::close`], [`MuxLink::abort`] or the peer ends it.
 pub struct MuxLink {
+    state: Mutex<State>,
+    fixed: Box<Fixed>,
+}
+
+/// What does not change as long as a link lives. By itself, because it then fits between what the runtime keeps for a link
+/// at aligned places, where nothing else does.
+struct Fixed {
     transport: TransportId,
     peer: Box<str>,
     streams_per_link: u32,
     service: Arc<dyn Service>,
-    state: Mutex<State>,
     /// Tells those who wait for the end. They come and go as often as somebody receives, so none may leave a trace.
     ended: Notify,
 }
@@ -96,24 +102,24 @@ impl MuxLink {
         streams: usize,
     ) -> Self {
         let mux = if service.is_supervised() { mux.with_supervisors() } else { mux };
-        Self {
+        let fixed = Fixed {
             transport,
             peer: peer.into_boxed_str(),
             streams_per_link: u32::try_from(streams).unwrap_or(u32::MAX),
             service,
-            state: Mutex::new(State::new(mux)),
             ended: Notify::new(),
-        }
+        };
+        Self { state: Mutex::new(State::new(mux)), fixed: Box::new(fixed) }
     }
 
     /// The other end, for people.
     pub fn peer(&self) -> &str {
-        &self.peer
+        &self.fixed.peer
     }
 
     /// Who carries it.
     pub fn transport(&self) -> &TransportId {
-        &self.transport
+        &self.fixed.transport
     }
 
     /// Sends a request whose answer comes back on this link. Does not wait.
@@ -190,7 +196,7 @@ impl MuxLink {
     /// Waits until the driver is done and the socket is closed. Cancel-safe.
     pub async fn closed(&self) {
         loop {
-            let ended = self.ended.notified();
+            let ended = self.fixed.ended.notified();
             if self.state().finished {
                 return;
             }
@@ -212,20 +218,21 @@ impl MuxLink {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
         let items = has_items.then(|| ResponseStream::new(self.clone(), key as u64));
         let request = Request { subject, context, message, items };
-        let reply = if self.service.is_supervised() {
+        let service = &self.fixed.service;
+        let reply = if service.is_supervised() {
             ResponseSender::with_spare(self.clone(), key as u64)
         } else {
             ResponseSender::new(self.clone(), key as u64)
         };
-        self.service.request(self, turn, request, reply_to, reply);
+        service.request(self, turn, request, reply_to, reply);
     }
 
     pub(super) fn serve_call_home(self: &Arc<Self>, key: Key, token: [u8; TOKEN_LEN]) {
-        self.service.call_home(self, key, token);
+        self.fixed.service.call_home(self, key, token);
     }
 
     fn name(&self, error: Error) -> Error {
-        error.with_transport(&self.transport).with_target(&self.peer)
+        error.with_transport(&self.fixed.transport).with_target(&self.fixed.peer)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -286,7 +293,7 @@ impl Link for Arc<MuxLink> {
 
     fn takes_lease(&self) -> bool {
         let state = self.state();
-        state.is_usable() && state.has_room(self.streams_per_link)
+        state.is_usable() && state.has_room(self.fixed.streams_per_link)
     }
 
     fn ping(&self) {
@@ -306,7 +313,7 @@ impl MuxLink {
 
     /// Whether another stream is better put here than on a further link.
     pub fn has_room(&self) -> bool {
-        self.state().has_room(self.streams_per_link)
+        self.state().has_room(self.fixed.streams_per_link)
     }
 
     /// Refuses new streams; the link ends when those that run are over.
@@ -319,6 +326,6 @@ impl MuxLink {
 
 impl fmt::Debug for MuxLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MuxLink({} {}, {} streams)", self.transport, self.peer, self.open_streams())
+        write!(f, "MuxLink({} {}, {} streams)", self.transport(), self.peer(), self.open_streams())
     }
 }

@@ -2,12 +2,13 @@
 //! What a link reads into: as large as its traffic, used again as soon as nobody holds what was read, gone while it idles.
 //!
 //! Messages share this memory, so the size of a buffer is what a message that somebody keeps may pin. It starts small and
-//! grows with reads that fill it.
+//! grows with what comes at once, to a few times of that: hundreds of links that are busy with small messages must not
+//! have as much as one that carries large ones.
 
 use ::bytes::BytesMut;
 
 /// Bytes of a quiet link's buffer.
-const SMALLEST: usize = 8 << 10;
+const SMALLEST: usize = 2 << 10;
 
 /// Bytes of a busy one's, unless a single frame needs more.
 const LARGEST: usize = 256 << 10;
@@ -39,7 +40,7 @@ impl ReadBuffer {
         // A claim alone reserves no more than a busy link has anyway.
         let missing = missing.min(LARGEST);
         let spare = self.bytes.capacity() - self.bytes.len();
-        if spare >= missing.max(SMALLEST / 4) {
+        if spare >= missing.max(self.size / 8) {
             return;
         }
         let room = missing.max(self.size);
@@ -63,7 +64,8 @@ impl ReadBuffer {
 
     /// `bytes` came by one read into `spare` bytes of room.
     pub(super) fn came(&mut self, bytes: usize, spare: usize) {
-        if bytes == spare {
+        // The end of a buffer is filled by any read that comes there, and says nothing.
+        if bytes == spare && spare >= self.size / 4 {
             self.size = (self.size * 2).min(LARGEST);
         }
     }
@@ -130,10 +132,29 @@ mod tests {
             let spare = buffer.spare();
             buffer.bytes.resize(buffer.bytes.len() + spare, 0);
             buffer.came(spare, spare);
-            buffer.bytes.clear();
+            drop(buffer.bytes.split());
         }
         buffer.bytes = BytesMut::new();
         buffer.prepare(0);
         assert_eq!(buffer.spare(), LARGEST);
+    }
+
+    #[test]
+    fn it_stays_in_proportion_to_what_comes_at_once() {
+        const BURST: usize = 3000;
+        let mut buffer = ReadBuffer::new(BytesMut::new());
+        for _ in 0..100 {
+            let mut left = BURST;
+            while left > 0 {
+                buffer.prepare(0);
+                let spare = buffer.spare();
+                let came = left.min(spare);
+                buffer.bytes.resize(came, 0);
+                buffer.came(came, spare);
+                drop(buffer.bytes.split());
+                left -= came;
+            }
+        }
+        assert!((BURST..=8 * BURST).contains(&buffer.size), "{}", buffer.size);
     }
 }

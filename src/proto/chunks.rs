@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What came and was not taken. Parts of one chunk are slices of it; only what spans two is copied, once.
+/// What came and was not taken. Parts of one chunk are slices of it; only what spans two is copied, once. A chunk of which
+/// all is taken is let go: it may be a slice of a link's whole buffer, and the next one may be long in coming.
 #[derive(Debug)]
 pub(super) enum Chunks {
     /// The rest of one chunk.
@@ -41,6 +42,7 @@ impl Chunks {
     /// Takes the first `count` bytes, which must be there.
     pub(super) fn split_to(&mut self, count: usize) -> Bytes {
         match self {
+            Self::One(rest) if count == rest.len() => std::mem::take(rest),
             Self::One(rest) => rest.split_to(count),
             Self::Joined(joined) => joined.split_to(count).freeze(),
         }
@@ -51,6 +53,9 @@ impl Chunks {
         match self {
             Self::One(rest) => rest.advance(count),
             Self::Joined(joined) => joined.advance(count),
+        }
+        if self.is_empty() {
+            *self = Self::default();
         }
     }
 }
@@ -69,6 +74,17 @@ impl Deref for Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chunk_of_which_all_is_taken_is_let_go() {
+        let chunk = || Bytes::from(vec![b'a'; 4]).slice(..3);
+        for take in [|chunks: &mut Chunks| chunks.skip(3), |chunks: &mut Chunks| drop(chunks.split_to(3))] {
+            let (mut chunks, held) = (Chunks::default(), chunk());
+            chunks.push(held.clone());
+            take(&mut chunks);
+            assert!(held.is_unique());
+        }
+    }
 
     #[test]
     fn parts_know_nothing_of_the_chunks() {

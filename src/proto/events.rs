@@ -35,6 +35,13 @@ pub struct EventParser {
     started: bool,
     kind: Bytes,
     data: Data,
+    /// Few streams have any, and there may be very many of those.
+    marks: Option<Box<Marks>>,
+}
+
+/// Where to go on after a break, and when.
+#[derive(Debug, Default)]
+struct Marks {
     /// The field `id` as it was last read; it counts once the blank line has come.
     id: Option<Bytes>,
     last_id: Option<Bytes>,
@@ -61,9 +68,7 @@ impl EventParser {
             started: false,
             kind: Bytes::new(),
             data: Data::Nothing,
-            id: None,
-            last_id: None,
-            retry: None,
+            marks: None,
         }
     }
 
@@ -75,7 +80,7 @@ impl EventParser {
     /// The next event, or `None` until more bytes come. After an error the stream is of no further use.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent>> {
         if let Some(data) = self.plain_event() {
-            self.last_id.clone_from(&self.id);
+            self.mark();
             return Ok(Some(ServerEvent { kind: Bytes::new(), data }));
         }
         while let Some(line) = self.next_line()? {
@@ -84,7 +89,7 @@ impl EventParser {
                 continue;
             }
             let kind = std::mem::take(&mut self.kind);
-            self.last_id.clone_from(&self.id);
+            self.mark();
             let data = match std::mem::take(&mut self.data) {
                 Data::Nothing => continue,
                 Data::Line(line) => line,
@@ -98,12 +103,12 @@ impl EventParser {
     /// The id of the last event, the way it is sent back as `Last-Event-ID`; `None` before the first one and after one
     /// that took it back. An event without data sets it too.
     pub fn last_id(&self) -> Option<&Bytes> {
-        self.last_id.as_ref()
+        self.marks.as_ref()?.last_id.as_ref()
     }
 
     /// What the stream last said about the time to wait before coming back, in milliseconds; at most a day.
     pub fn retry(&self) -> Option<u64> {
-        self.retry
+        self.marks.as_ref()?.retry
     }
 
     /// Takes `text`, which must be one event without an id, if it comes next and is all there.
@@ -112,9 +117,16 @@ impl EventParser {
         let comes_next = self.is_between_events() && self.buffer.starts_with(text);
         if comes_next {
             self.buffer.skip(text.len());
-            self.last_id.clone_from(&self.id);
+            self.mark();
         }
         comes_next
+    }
+
+    /// The event is whole: its id counts.
+    fn mark(&mut self) {
+        if let Some(marks) = &mut self.marks {
+            marks.last_id.clone_from(&marks.id);
+        }
     }
 
     /// Whether nothing is known of the next event yet.
@@ -191,11 +203,11 @@ impl EventParser {
             // An id with a NUL is ignored, by the standard; an empty one takes the last one back.
             // Copied: it outlives its event, and a slice would keep what came with it.
             Some(b"id") if !value.contains(&0) => {
-                self.id = (!value.is_empty()).then(|| Bytes::copy_from_slice(&value));
+                self.marks.get_or_insert_default().id = (!value.is_empty()).then(|| Bytes::copy_from_slice(&value));
             }
             Some(b"retry") if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 let digits = std::str::from_utf8(&value).ok().and_then(|digits| digits.parse().ok());
-                self.retry = Some(digits.unwrap_or(MAX_RETRY).min(MAX_RETRY));
+                self.marks.get_or_insert_default().retry = Some(digits.unwrap_or(MAX_RETRY).min(MAX_RETRY));
             }
             // A line that begins with a colon is a comment.
             _ => {}

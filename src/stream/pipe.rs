@@ -26,7 +26,7 @@ struct State {
     queue: VecDeque<Waiting>,
     credit: usize,
     used: usize,
-    outcome: Option<Result<(), PeerError>>,
+    outcome: Option<Result<(), Box<PeerError>>>,
     stopped: Option<ControlMessage>,
     holders: usize,
     reader: Option<Waker>,
@@ -74,6 +74,10 @@ impl State {
     /// Whom to wake.
     fn put(&mut self, waiting: Waiting) -> Option<Waker> {
         self.used += waiting.cost();
+        if self.queue.capacity() == 0 {
+            // Most answers never have two events waiting; a queue left to itself begins with four places.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(waiting);
         self.reader.take()
     }
@@ -118,7 +122,7 @@ impl Source for Pipe {
         }
         match &state.outcome {
             Some(Ok(())) => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(Error::from(error.clone())))),
+            Some(Err(error)) => Poll::Ready(Some(Err(Error::from(PeerError::clone(error))))),
             None => {
                 state.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -175,7 +179,7 @@ impl Sink for Pipe {
 
     fn end(&self, _key: u64, outcome: Result<(), PeerError>) {
         let mut state = self.state();
-        state.outcome.get_or_insert(outcome);
+        state.outcome.get_or_insert(outcome.map_err(Box::new));
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);

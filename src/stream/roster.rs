@@ -172,7 +172,7 @@ struct State {
     /// The place on the roster, until the stream is over.
     slot: Option<usize>,
     /// What [`Tracked::poll_failed`] found and the reader has not seen yet.
-    held: Option<Option<Result<Event>>>,
+    held: Option<Box<Option<Result<Event>>>>,
     timer: Option<Pin<Box<Sleep>>>,
     reader: Option<Waker>,
 }
@@ -198,9 +198,9 @@ impl Tracked {
         if state.held.is_none()
             && let Poll::Ready(found) = self.advance(&mut state, cx)
         {
-            state.held = Some(found);
+            state.held = Some(Box::new(found));
         }
-        match &state.held {
+        match state.held.as_deref() {
             Some(Some(Err(error))) => Poll::Ready(error.duplicate()),
             _ => Poll::Pending,
         }
@@ -310,7 +310,7 @@ impl Source for Tracked {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         let mut state = self.state();
         let found = match state.held.take() {
-            Some(found) => found,
+            Some(found) => *found,
             None => std::task::ready!(self.advance(&mut state, cx)),
         };
         if !matches!(found, Some(Ok(_)))

@@ -45,7 +45,7 @@ impl Source for MuxLink {
     }
 
     fn forward(&self, _key: u64, inbound: Inbound) {
-        self.service.forward(inbound);
+        self.fixed.service.forward(inbound);
     }
 
     fn release(&self, key: u64) {

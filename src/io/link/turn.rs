@@ -283,6 +283,6 @@ impl MuxLink {
         drop(writer);
         after.run();
         std::iter::from_fn(|| waiters.pop_front()).for_each(Waker::wake);
-        self.ended.notify_waiters();
+        self.fixed.ended.notify_waiters();
     }
 }

@@ -170,7 +170,9 @@ impl Mux {
             self.drop_partial(key);
         }
         let Some(stream) = self.streams.get_mut(key) else { return };
-        self.after.dropped.extend(stream.attachment.take());
+        if let Some(attachment) = stream.attachment.take() {
+            self.after.dropped.push_back(attachment);
+        }
         let unread = stream.recv.discard() + stream.recv.withheld;
         self.streams.vacate(key);
         if unread > 0 {

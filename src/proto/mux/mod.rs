@@ -151,7 +151,7 @@ pub struct IncomingRequest {
 #[derive(Default)]
 pub struct After {
     wakers: Vec<Waker>,
-    dropped: Vec<Box<dyn Send>>,
+    dropped: LazyQueue<Box<dyn Send>>,
 }
 
 impl After {
@@ -315,7 +315,7 @@ impl Mux {
     pub fn attach(&mut self, key: Key, attachment: Box<dyn Send>) {
         match self.streams.get_mut(key) {
             Some(stream) => stream.attachment = Some(attachment),
-            None => self.after.dropped.push(attachment),
+            None => self.after.dropped.push_back(attachment),
         }
     }
 

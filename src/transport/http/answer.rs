@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::control::path_of;
+use super::control::Control;
 use super::incoming::Incoming;
 use super::link::Hold;
 use super::links::Links;
-use super::place::Place;
 use crate::connection::Inbound;
 use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result};
 use crate::message::{ControlMessage, Message, Subject};
@@ -32,7 +31,7 @@ pub(super) struct Opened {
     pub(super) body: Incoming,
     pub(super) decoder: BodyDecoder,
     pub(super) hold: Hold,
-    pub(super) control: Option<(Arc<Links>, Place)>,
+    pub(super) control: Option<Control>,
 }
 
 /// An answer, as the source of a [`ResponseStream`].
@@ -149,12 +148,8 @@ impl Source for Answer {
 
 impl Opened {
     fn control(&self, message: ControlMessage) {
-        let place = self.control.as_ref().and_then(|(links, place)| {
-            let place = place.at(&path_of(place.path(), message)).ok()?;
-            Some((links, place))
-        });
-        match place {
-            Some((links, place)) => links.delete(place),
+        match self.control.as_ref().and_then(|control| Some((control, control.place(message)?))) {
+            Some((control, place)) => control.links.delete(place),
             None => tracing::debug!(target: "biplane::http::response", "the responder named no place for control"),
         }
     }

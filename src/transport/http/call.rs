@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::accept::format_of;
 use super::answer::Opened;
+use super::control::Control;
 use super::head;
 use super::links::{Exchange, Links, decorate};
 use super::names::{LOCATED, STREAM};
@@ -74,7 +75,7 @@ pub(super) async fn fetch(links: &Arc<Links>, place: &Place, deadline: Instant) 
     let fetched = async {
         let exchange = links.send(place, Method::GET, headers, Default::default(), by).await?;
         let mut opened = open(links, place, exchange, by).await?;
-        opened.control = Some((links.clone(), place.clone()));
+        opened.control = Some(Control::new(links, place, place.path()));
         Ok(opened)
     };
     // The handler is at work: whatever went wrong here, the request must not be repeated on account of it.
@@ -127,11 +128,11 @@ async fn open(links: &Arc<Links>, place: &Place, exchange: Exchange, deadline: I
                 .with_phase(Phase::Acknowledge);
         return Err(decorate(error, place));
     };
-    let stream = headers.get(STREAM).and_then(|path| path.to_str().ok()).and_then(|path| place.at(path).ok());
+    let stream = headers.get(STREAM).and_then(|path| path.to_str().ok());
     let limits = BodyLimits::for_items(links.config().limits.max_message_size);
     Ok(Opened {
         decoder: BodyDecoder::new(format, limits),
-        control: stream.map(|place| (links.clone(), place)),
+        control: stream.map(|path| Control::new(links, place, path)),
         hold: exchange.hold,
         body: exchange.response.into_body(),
     })

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `DELETE {response root}/{token}?how=stop|kill`: the caller's word to a handler at work. Both servers take it.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Response, StatusCode, Uri};
 
 use super::body::Body;
 use super::head::once;
+use super::links::Links;
 use super::live::{LiveStreams, Token};
+use super::place::{Origin, Place};
 use super::refusal::Refusal;
 use crate::error::Error;
 use crate::message::ControlMessage;
@@ -35,13 +39,27 @@ pub(super) fn control(streams: &LiveStreams, token: Token, uri: &Uri) -> Result<
     Ok(response)
 }
 
-/// The path and query by which a caller gives the order.
-pub(super) fn path_of(stream_path: &str, message: ControlMessage) -> String {
-    let how = match message {
-        ControlMessage::Stop => "stop",
-        ControlMessage::Kill => "kill",
-    };
-    format!("{stream_path}?how={how}")
+/// How a caller gives the order. Few do, so the path is kept as it came.
+pub(super) struct Control {
+    pub(super) links: Arc<Links>,
+    origin: Arc<Origin>,
+    path: Box<str>,
+}
+
+impl Control {
+    /// The answer is at `path`, at the origin of `place`.
+    pub(super) fn new(links: &Arc<Links>, place: &Place, path: &str) -> Self {
+        Self { links: links.clone(), origin: place.origin().clone(), path: path.into() }
+    }
+
+    /// Where to send the order; `None` if the answer's path is none.
+    pub(super) fn place(&self, message: ControlMessage) -> Option<Place> {
+        let how = match message {
+            ControlMessage::Stop => "stop",
+            ControlMessage::Kill => "kill",
+        };
+        Place::on(self.origin.clone(), &format!("{}?how={how}", self.path)).ok()
+    }
 }
 
 /// The value of the header that names the path.

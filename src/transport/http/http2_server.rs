@@ -4,24 +4,23 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::FuturesUnordered;
+use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{RecvStream, SendStream};
-use http::header::{self, HeaderValue};
-use http::{Request, Response};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::body::Body;
 use super::date::Dates;
 use super::heartbeat::Heartbeat;
+use super::http2_response::{Rest, begin};
 use super::incoming::Incoming;
-use super::listening::{ANNOUNCED, LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW, Site};
+use super::listening::{LINK_WINDOW, MAX_FRAME, MAX_STREAMS, STREAM_WINDOW, Site};
 use super::names::MAX_HEAD;
 use crate::io::traffic::Counted;
 
@@ -32,7 +31,7 @@ const MAX_RESETS: usize = MAX_STREAMS as usize * 4;
 /// Bytes of one stream that may wait to be written. A chunk that was begun is taken whole.
 const SEND_BUFFER: usize = 256 << 10;
 
-type Exchange = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Exchange = Pin<Box<dyn Future<Output = Option<Rest>> + Send>>;
 
 /// Serves until the link ends, or until nothing is under way after `closing` was set.
 pub(super) async fn serve<S>(
@@ -58,6 +57,8 @@ where
         .await?;
     let mut heartbeat = Heartbeat::new(link.ping_pong(), traffic);
     let mut running: FuturesUnordered<Exchange> = FuturesUnordered::new();
+    // An answer that lasts keeps nothing of what led to it: its place is a tenth of an exchange's.
+    let mut lasting: FuturesUnordered<Rest> = FuturesUnordered::new();
     let mut fresh: Vec<Exchange> = Vec::new();
     let dates = Arc::new(Dates::default());
     let mut closed = pin!(closing.changed());
@@ -72,7 +73,10 @@ where
         }
         loop {
             // The link last: what its streams have just said then leaves in this turn.
-            while let Poll::Ready(Some(())) = Pin::new(&mut running).poll_next(cx) {}
+            while let Poll::Ready(Some(rest)) = Pin::new(&mut running).poll_next(cx) {
+                lasting.extend(rest);
+            }
+            while let Poll::Ready(Some(())) = Pin::new(&mut lasting).poll_next(cx) {}
             loop {
                 match link.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
@@ -88,8 +92,9 @@ where
             }
             for mut exchange in fresh.drain(..) {
                 // One that is over at once costs no place among the others.
-                if exchange.as_mut().poll(cx).is_pending() {
-                    running.push(exchange);
+                match exchange.as_mut().poll(cx) {
+                    Poll::Ready(rest) => lasting.extend(rest),
+                    Poll::Pending => running.push(exchange),
                 }
             }
         }
@@ -97,87 +102,20 @@ where
     .await
 }
 
-/// One request to the end of its response. Dropped when the link ends; ends when the client resets the stream.
+/// One request to the head of its response, and what is left of that. Dropped when the link ends; ends when the client
+/// resets the stream.
 async fn exchange(
     site: Arc<impl Site>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     dates: Arc<Dates>,
-) {
+) -> Option<Rest> {
     let (head, body) = request.into_parts();
     let body = Incoming::http2(body, &head.headers);
-    let response = {
-        let mut answer = pin!(site.answer(Request::from_parts(head, body)));
-        poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| None),
-        })
-        .await
-    };
-    let Some(response) = response else { return };
-    // A stream that cannot be written is one that the client has reset, or that went with its link.
-    if let Err(error) = send(response, &mut respond, &dates).await {
-        tracing::debug!(target: "biplane::http", "a response was cut: {error}");
-    }
-}
-
-async fn send(response: Response<Body>, respond: &mut SendResponse<Bytes>, dates: &Dates) -> Result<(), h2::Error> {
-    let (mut head, mut body) = response.into_parts();
-    let date = head.headers.entry(header::DATE);
-    date.or_insert_with(|| dates.now());
-    match body.take_full() {
-        Some(whole) if whole.is_empty() => {
-            respond.send_response(Response::from_parts(head, ()), true)?;
-        }
-        Some(whole) => {
-            if whole.len() > ANNOUNCED {
-                head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(whole.len()));
-            }
-            let mut out = respond.send_response(Response::from_parts(head, ()), false)?;
-            out.send_data(whole, true)?;
-        }
-        None => {
-            let mut out = respond.send_response(Response::from_parts(head, ()), false)?;
-            let mut held = None;
-            poll_fn(|cx| poll_pipe(&mut body, &mut out, &mut held, cx)).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes the chunks of `body`. One that is there waits in `held` until the client takes bytes; the next is made after
-/// that, so a client that does not read stops whoever makes them.
-fn poll_pipe(
-    body: &mut Body,
-    out: &mut SendStream<Bytes>,
-    held: &mut Option<Bytes>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), h2::Error>> {
-    loop {
-        if let Poll::Ready(reason) = out.poll_reset(cx)? {
-            return Poll::Ready(Err(reason.into()));
-        }
-        if held.is_some() {
-            while out.capacity() == 0 {
-                match ready!(out.poll_capacity(cx)) {
-                    Some(more) => drop(more?),
-                    None => return Poll::Ready(Ok(())),
-                }
-            }
-            let over = body.is_over();
-            out.send_data(held.take().unwrap_or_default(), over)?;
-            if over {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        match ready!(body.poll_chunk(cx)) {
-            Some(chunk) if chunk.is_empty() => {}
-            Some(chunk) => {
-                // A claim to the link's window that says that there is something to send; `h2` raises it by itself.
-                out.reserve_capacity(1);
-                *held = Some(chunk);
-            }
-            None => return Poll::Ready(out.send_data(Bytes::new(), true)),
-        }
-    }
+    let mut answer = pin!(site.answer(Request::from_parts(head, body)));
+    let response = poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+    });
+    begin(response.await?, respond, &dates)
 }

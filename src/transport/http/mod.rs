@@ -22,6 +22,7 @@ mod event_stream;
 mod head;
 mod heartbeat;
 mod http2_client;
+mod http2_response;
 mod http2_server;
 mod idle;
 mod incoming;

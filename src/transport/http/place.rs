@@ -26,7 +26,8 @@ pub(super) struct Place {
     uri: Uri,
 }
 
-struct Origin {
+/// Who is at the other end, and the links to there.
+pub(super) struct Origin {
     /// Names the origin's links. Credentials are no part of it: it is logged.
     key: PoolKey,
     authority: Authority,
@@ -137,8 +138,17 @@ impl Place {
 
     /// Another path at the same origin.
     pub(super) fn at(&self, path: &str) -> Result<Self> {
+        Self::on(self.origin.clone(), path)
+    }
+
+    /// A path at `origin`.
+    pub(super) fn on(origin: Arc<Origin>, path: &str) -> Result<Self> {
         let path = path.parse().map_err(|error| Error::protocol("no path").with_source(error))?;
-        Self::new(self.origin.clone(), path)
+        Self::new(origin, path)
+    }
+
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// Where a request for `subject` goes. A path names its endpoint itself, whatever the subject; one that ends with a

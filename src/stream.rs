@@ -30,7 +30,7 @@ mod supervisor;
 mod unread;
 
 pub use arrivals::Arrivals;
-pub(crate) use arrivals::{Arrival, Queue};
+pub(crate) use arrivals::{Arrival, Queue, Waiting};
 use deferred::Deferred;
 use events::Events;
 pub use pipe::pipe;
@@ -242,12 +242,23 @@ impl ResponseStream {
     }
 
     /// [`Self::next`] as a poll.
+    #[inline]
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        match self.queue.pop_item() {
+            Some(item) => {
+                self.took();
+                self.give_if_worth();
+                Poll::Ready(Some(Ok(Message::new(item))))
+            }
+            None => self.poll_further_item(cx),
+        }
+    }
+
+    fn poll_further_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match self.queued() {
                 Some(Arrival::Item(message)) => {
-                    self.seen += 1;
-                    self.ended = self.released && self.queue.is_empty();
+                    self.took();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Some(notification) => {
@@ -338,12 +349,24 @@ impl ResponseStream {
     #[inline]
     fn queued(&mut self) -> Option<Arrival> {
         let arrival = self.queue.pop()?;
+        self.give_if_worth();
+        Some(arrival)
+    }
+
+    /// An item came out of the queue.
+    #[inline]
+    fn took(&mut self) {
+        self.seen += 1;
+        self.ended = self.released && self.queue.is_empty();
+    }
+
+    #[inline]
+    fn give_if_worth(&mut self) {
         if let Some(owed) = self.queue.worth_giving()
             && !self.released
         {
             self.source.give_back(self.key, owed);
         }
-        Some(arrival)
     }
 
     fn failed<T>(&mut self, error: Error) -> Option<Result<T>> {

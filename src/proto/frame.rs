@@ -181,17 +181,57 @@ pub(crate) fn missing(input: &[u8]) -> usize {
     }
 }
 
-/// Bytes of the whole frames at the front of `input`, up to the first bad header.
-pub(super) fn whole(input: &[u8], max_payload: usize) -> usize {
+/// What the payload length's bits are in a header.
+const LEN: u64 = 0x00ff_ffff;
+
+/// What the flag [`FIN`] is in a header.
+const FIN_BIT: u64 = (FIN as u64) << 28;
+
+/// The header at `at`, as one number.
+#[inline]
+fn words(input: &[u8], at: usize) -> Option<u64> {
+    input.get(at..)?.first_chunk().map(|head| u64::from_le_bytes(*head))
+}
+
+/// The payload length of the frame at the front of `input`.
+#[inline]
+pub(super) fn payload_len(input: &[u8]) -> usize {
+    words(input, 0).map_or(0, |words| (words & LEN) as usize)
+}
+
+/// Bytes of the whole frames at the front of `input`, going by their lengths alone: whether they are good shows when they
+/// are read.
+pub(super) fn whole(input: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(Ok(Some(header))) = input.get(at..).map(|rest| Header::read(rest, max_payload)) {
-        let end = at + HEADER_LEN + header.len;
+    while let Some(words) = words(input, at) {
+        let end = at + HEADER_LEN + (words & LEN) as usize;
         if end > input.len() {
             break;
         }
         at = end;
     }
     at
+}
+
+/// Bytes of the whole frames at the front of `input` that are like `header`, which has no flags, and cost no more than
+/// `credit` together. The one that is the last of its stream may be the last of them: then that is true.
+#[inline]
+pub(super) fn run(input: &[u8], header: Header, max_payload: usize, credit: i64) -> (usize, bool) {
+    let like = u64::from_le_bytes(header.to_bytes()) & !LEN;
+    let max = input.len().min(usize::try_from(credit).unwrap_or(0));
+    let mut at = 0;
+    while let Some(words) = words(input, at) {
+        let len = (words & LEN) as usize;
+        let end = at + HEADER_LEN + len;
+        if words & !(LEN | FIN_BIT) != like || len > max_payload || end > max {
+            break;
+        }
+        at = end;
+        if words & FIN_BIT != 0 {
+            return (at, true);
+        }
+    }
+    (at, false)
 }
 
 #[cfg(test)]

@@ -209,8 +209,8 @@ impl ResponseStream {
 
     /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
     /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
-    pub async fn next(&mut self) -> Option<Result<Message>> {
-        poll_fn(|cx| self.poll_item(cx)).await
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> + Send {
+        poll_fn(|cx| self.poll_item(cx))
     }
 
     /// The next item or inbound message, in the order in which the responder sent them.
@@ -244,21 +244,22 @@ impl ResponseStream {
     /// [`Self::next`] as a poll.
     #[inline]
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        match self.queue.pop_item() {
+        match self.queue.pop_before_last() {
             Some(item) => {
-                self.took();
+                self.seen += 1;
                 self.give_if_worth();
                 Poll::Ready(Some(Ok(Message::new(item))))
             }
-            None => self.poll_further_item(cx),
+            None => self.poll_any_item(cx),
         }
     }
 
-    fn poll_further_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+    fn poll_any_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match self.queued() {
                 Some(Arrival::Item(message)) => {
-                    self.took();
+                    self.seen += 1;
+                    self.ended = self.released && self.queue.is_empty();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Some(notification) => {
@@ -353,13 +354,6 @@ impl ResponseStream {
         Some(arrival)
     }
 
-    /// An item came out of the queue.
-    #[inline]
-    fn took(&mut self) {
-        self.seen += 1;
-        self.ended = self.released && self.queue.is_empty();
-    }
-
     #[inline]
     fn give_if_worth(&mut self) {
         if let Some(owed) = self.queue.worth_giving()
@@ -441,9 +435,9 @@ impl ResponseSender {
     ///
     /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
     /// the link is gone. Cancel-safe: a dropped future has sent nothing.
-    pub async fn send(&self, item: impl Into<Message>) -> Result<()> {
+    pub fn send(&self, item: impl Into<Message>) -> impl Future<Output = Result<()>> + Send {
         let mut item = Some(item.into());
-        poll_fn(|cx| self.sink.poll_send(self.key, &mut item, cx)).await
+        poll_fn(move |cx| self.sink.poll_send(self.key, &mut item, cx))
     }
 
     /// Sends a message on account of this request that is not an item of its answer.

@@ -187,30 +187,28 @@ const LEN: u64 = 0x00ff_ffff;
 /// What the flag [`FIN`] is in a header.
 const FIN_BIT: u64 = (FIN as u64) << 28;
 
-/// The header at `at`, as one number.
+/// The header at the front of `input`, as one number.
 #[inline]
-fn words(input: &[u8], at: usize) -> Option<u64> {
-    input.get(at..)?.first_chunk().map(|head| u64::from_le_bytes(*head))
+fn words(input: &[u8]) -> Option<u64> {
+    input.first_chunk().map(|head| u64::from_le_bytes(*head))
 }
 
 /// The payload length of the frame at the front of `input`.
 #[inline]
 pub(super) fn payload_len(input: &[u8]) -> usize {
-    words(input, 0).map_or(0, |words| (words & LEN) as usize)
+    words(input).map_or(0, |words| (words & LEN) as usize)
 }
 
 /// Bytes of the whole frames at the front of `input`, going by their lengths alone: whether they are good shows when they
 /// are read.
 pub(super) fn whole(input: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(words) = words(input, at) {
-        let end = at + HEADER_LEN + (words & LEN) as usize;
-        if end > input.len() {
-            break;
-        }
-        at = end;
+    let mut rest = input;
+    while let Some(words) = words(rest)
+        && let Some(behind) = rest.get(HEADER_LEN + (words & LEN) as usize..)
+    {
+        rest = behind;
     }
-    at
+    input.len() - rest.len()
 }
 
 /// Bytes of the whole frames at the front of `input` that are like `header`, which has no flags, and cost no more than
@@ -218,20 +216,20 @@ pub(super) fn whole(input: &[u8]) -> usize {
 #[inline]
 pub(super) fn run(input: &[u8], header: Header, max_payload: usize, credit: i64) -> (usize, bool) {
     let like = u64::from_le_bytes(header.to_bytes()) & !LEN;
-    let max = input.len().min(usize::try_from(credit).unwrap_or(0));
-    let mut at = 0;
-    while let Some(words) = words(input, at) {
-        let len = (words & LEN) as usize;
-        let end = at + HEADER_LEN + len;
-        if words & !(LEN | FIN_BIT) != like || len > max_payload || end > max {
-            break;
-        }
-        at = end;
-        if words & FIN_BIT != 0 {
-            return (at, true);
-        }
+    let input = input.get(..usize::try_from(credit).unwrap_or(0)).unwrap_or(input);
+    let mut rest = input;
+    let mut is_last = false;
+    while !is_last
+        && let Some(words) = words(rest)
+        && words & !(LEN | FIN_BIT) == like
+        && let len = (words & LEN) as usize
+        && len <= max_payload
+        && let Some(behind) = rest.get(HEADER_LEN + len..)
+    {
+        rest = behind;
+        is_last = words & FIN_BIT != 0;
     }
-    (at, false)
+    (input.len() - rest.len(), is_last)
 }
 
 #[cfg(test)]

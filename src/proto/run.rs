@@ -27,14 +27,22 @@ impl Run {
         (HEADER_LEN + item.len()) as u32
     }
 
-    /// The first item. `run` is none after the last.
+    /// The first item, unless it is the only one.
     #[inline]
-    pub(crate) fn pop(run: &mut Option<Self>) -> Option<Bytes> {
-        let Self(frames) = run.as_mut()?;
+    pub(crate) fn pop_before_last(&mut self) -> Option<Bytes> {
+        let Self(frames) = self;
         let end = HEADER_LEN + frame::payload_len(frames);
-        if end < frames.len() {
-            let item = frames.slice(HEADER_LEN..end);
-            frames.advance(end);
+        if end >= frames.len() {
+            return None;
+        }
+        let item = frames.slice(HEADER_LEN..end);
+        frames.advance(end);
+        Some(item)
+    }
+
+    /// The first item. `run` is none after the last.
+    pub(crate) fn pop(run: &mut Option<Self>) -> Option<Bytes> {
+        if let Some(item) = run.as_mut()?.pop_before_last() {
             return Some(item);
         }
         let mut last = run.take()?.0;

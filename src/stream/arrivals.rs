@@ -46,33 +46,27 @@ pub(crate) enum Arrival {
 
 impl Arrivals {
     /// The next one, on the reader's account.
-    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Arrival> {
-        if let Some(item) = self.pop_item() {
-            return Some(Arrival::Item(Message::new(item)));
+        if self.run.is_none() {
+            match self.queue.as_mut()?.pop_front()? {
+                Waiting::One(arrival, cost) => {
+                    self.owe(cost);
+                    return Some(arrival);
+                }
+                Waiting::Run(run) => self.run = Some(run),
+            }
         }
-        self.pop_waiting()
-    }
-
-    /// The next one, if it is an item of a run.
-    #[inline]
-    pub(super) fn pop_item(&mut self) -> Option<Bytes> {
         let item = Run::pop(&mut self.run)?;
         self.owe(Run::cost_of(&item));
-        Some(item)
+        Some(Arrival::Item(Message::new(item)))
     }
 
-    fn pop_waiting(&mut self) -> Option<Arrival> {
-        match self.queue.as_mut()?.pop_front()? {
-            Waiting::One(arrival, cost) => {
-                self.owe(cost);
-                Some(arrival)
-            }
-            Waiting::Run(run) => {
-                self.run = Some(run);
-                self.pop_item().map(|item| Arrival::Item(Message::new(item)))
-            }
-        }
+    /// The next one, if it is an item of a run and others of that run are behind it.
+    #[inline]
+    pub(super) fn pop_before_last(&mut self) -> Option<Bytes> {
+        let item = self.run.as_mut()?.pop_before_last()?;
+        self.owe(Run::cost_of(&item));
+        Some(item)
     }
 
     #[inline]

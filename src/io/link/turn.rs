@@ -77,7 +77,6 @@ impl State {
     }
 
     /// The driver's waker, if it is parked and there is something for it to do.
-    #[inline]
     fn call_driver(&mut self) -> Option<Waker> {
         if self.parked && self.needs_driver() { self.summon() } else { None }
     }
@@ -117,8 +116,14 @@ impl State {
     }
 }
 
+/// Calls the driver if there is something for it to do, and settles the rest.
+#[inline(never)]
+fn conclude(mut state: MutexGuard<'_, State>) {
+    let driver = state.call_driver();
+    settle(state, driver);
+}
+
 /// Lets go of the lock, then wakes whom the change concerns.
-#[inline]
 fn settle(mut state: MutexGuard<'_, State>, driver: Option<Waker>) {
     let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
     drop(state);
@@ -136,8 +141,20 @@ impl MuxLink {
     pub(in crate::io) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        let driver = state.call_driver();
-        settle(state, driver);
+        if state.parked || state.mux.has_after() {
+            conclude(state);
+        }
+        result
+    }
+
+    /// As [`MuxLink::with`] for a change that adds at most to the output: it concerns nobody but a parked driver.
+    #[inline]
+    pub(super) fn with_output<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.mux);
+        if state.parked {
+            conclude(state);
+        }
         result
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
-use super::{Key, Mux};
+use super::{Key, Mux, wait};
 use crate::error::Result;
 use crate::proto::frame::{Kind, LINK};
 use crate::stream::{Arrival, Arrivals, Event};
@@ -59,10 +59,7 @@ impl Mux {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(error)) => Poll::Ready(Some(Err(error.duplicate()))),
             None => {
-                match &mut stream.recv.waiter {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    empty => *empty = Some(cx.waker().clone()),
-                }
+                wait(&mut stream.recv.waiter, cx);
                 Poll::Pending
             }
         }

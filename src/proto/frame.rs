@@ -216,6 +216,14 @@ pub(super) fn whole(input: &[u8]) -> usize {
 #[inline]
 pub(super) fn run(input: &[u8], header: Header, max_payload: usize, credit: i64) -> (usize, bool) {
     let like = u64::from_le_bytes(header.to_bytes()) & !LEN;
+    if words(input).is_some_and(|words| words & !(LEN | FIN_BIT) == like) {
+        run_like(input, like, max_payload, credit)
+    } else {
+        (0, false)
+    }
+}
+
+fn run_like(input: &[u8], like: u64, max_payload: usize, credit: i64) -> (usize, bool) {
     let input = input.get(..usize::try_from(credit).unwrap_or(0)).unwrap_or(input);
     let mut rest = input;
     let mut is_last = false;

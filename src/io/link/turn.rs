@@ -85,13 +85,10 @@ impl State {
         if std::mem::replace(&mut self.parked, false) { self.driver.clone() } else { None }
     }
 
+    #[inline]
     fn needs_driver(&self) -> bool {
         (self.mux.has_output() && !self.blocked)
-            || match (self.timer, self.mux.poll_timeout()) {
-                (Some(set), Some(wanted)) => wanted < set,
-                (None, wanted) => wanted.is_some(),
-                (Some(_), None) => true,
-            }
+            || self.mux.is_due_before(self.timer)
             || (self.closing && self.mux.is_drained())
     }
 
@@ -141,7 +138,7 @@ impl MuxLink {
     pub(in crate::io) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        if state.parked || state.mux.has_after() {
+        if (state.parked && state.needs_driver()) || state.mux.has_after() {
             conclude(state);
         }
         result

@@ -92,6 +92,7 @@ impl Mux {
     }
 
     /// Gives credit back to the stream and the link once it is worth a frame.
+    #[inline]
     pub(super) fn give_back(&mut self, key: Key, bytes: u32) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.recv.owed += bytes;
@@ -105,6 +106,7 @@ impl Mux {
         self.give_back_to_link(bytes);
     }
 
+    #[inline]
     pub(super) fn give_back_to_link(&mut self, bytes: u32) {
         self.link_owed += bytes;
         if self.link_owed >= self.ours.link_window / 4 && self.dead.is_none() {

@@ -209,6 +209,7 @@ impl ResponseStream {
 
     /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
     /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
+    #[expect(clippy::should_implement_trait, reason = "what every stream's future of the next item is called")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> + Send {
         poll_fn(|cx| self.poll_item(cx))
     }

@@ -11,20 +11,23 @@ use crate::error::Result;
 use crate::proto::frame::{Kind, LINK};
 use crate::stream::{Arrival, Arrivals, Event};
 
+/// The first that a reader takes, and when the last of it had come if the stream ends cleanly with what was taken.
+type Taken = (Arrival, Option<Instant>);
+
 impl Mux {
     /// The next event of a stream; `None` after its end.
     pub fn poll_recv(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         self.poll_arrival(key, cx).map(|next| next.map(|arrived| arrived.map(Event::from)))
     }
 
-    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty; and when the last of it had come
-    /// if the stream ends cleanly with that: then the reader is released already. A notification comes alone.
+    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty. If the stream ends cleanly with
+    /// that, the reader is released already. A notification comes alone.
     pub(crate) fn poll_arrivals(
         &mut self,
         key: Key,
         queue: &mut Arrivals,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Arrival, Option<Instant>)>>> {
+    ) -> Poll<Option<Result<Taken>>> {
         let owed = queue.take_owed();
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
         let Some((arrival, spent)) = stream.recv.take_all(queue) else {

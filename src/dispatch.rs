@@ -3,10 +3,10 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -107,7 +107,7 @@ impl Dispatch {
         };
         let mut future = self.inner.handler.start(request, reply);
         // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
-        match supervisor.in_place(|| poll(&mut future, &mut Context::from_waker(std::task::Waker::noop()))) {
+        match supervisor.in_place(|| poll(&mut future, &mut Context::from_waker(Waker::noop()))) {
             Polled::Ready(outcome, settling) => {
                 self.count(turn, &outcome);
                 settling.settle(outcome);
@@ -203,7 +203,7 @@ impl Dispatch {
 /// Starts `running`: polled once in place, moved to a task of its own only if it is not ready at once.
 pub fn launch(mut running: Running) {
     // The first poll has nobody to wake: if it is not the last, the task's own first poll registers the real waker.
-    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     if Pin::new(&mut running).poll(&mut cx).is_pending() {
         tokio::spawn(running);
     }
@@ -244,7 +244,7 @@ pub struct Running {
     state: State,
     supervisor: Option<Supervisor>,
     deadline: Option<Instant>,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    timer: Option<Timer>,
     metrics: InFlight,
     _place: Option<OwnedPlace>,
 }
@@ -280,15 +280,39 @@ impl Future for Running {
         if supervisor.poll_killed(cx).is_ready() {
             return this.settle(Err(PeerError::from(Error::cancelled("the caller went away"))));
         }
-        if let Some(deadline) = this.deadline {
-            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            if timer.as_mut().poll(cx).is_ready() {
-                return this
-                    .settle(Err(PeerError::from(Error::timeout("the request's deadline passed at the responder"))));
-            }
+        if let Some(deadline) = this.deadline
+            && poll_deadline(&mut this.timer, deadline, cx).is_ready()
+        {
+            return this.settle(Err(PeerError::from(Error::timeout("the request's deadline passed at the responder"))));
         }
         Poll::Pending
     }
+}
+
+/// A deadline's timer, and whom it wakes.
+struct Timer {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    waker: Waker,
+}
+
+/// Ready once `deadline` has passed. A handler that waits for something after each item comes here as often: a timer that
+/// is set for its task already is only looked at.
+fn poll_deadline(timer: &mut Option<Timer>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = match timer {
+        Some(timer) if timer.waker.will_wake(cx.waker()) => {
+            return if timer.sleep.is_elapsed() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        Some(timer) => {
+            timer.waker.clone_from(cx.waker());
+            timer
+        }
+        none => {
+            let sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
+            none.insert(Timer { sleep, waker: cx.waker().clone() })
+        }
+    };
+    // A task that has used up its budget must set its timer all the same.
+    pin!(tokio::task::unconstrained(timer.sleep.as_mut())).poll(cx)
 }
 
 /// One of the handlers that may run at once.

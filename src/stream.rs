@@ -30,7 +30,7 @@ mod supervisor;
 mod unread;
 
 pub use arrivals::Arrivals;
-pub(crate) use arrivals::{Arrival, Queue};
+pub(crate) use arrivals::{Arrival, Queue, Waiting};
 use deferred::Deferred;
 use events::Events;
 pub use pipe::pipe;
@@ -209,8 +209,9 @@ impl ResponseStream {
 
     /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
     /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
-    pub async fn next(&mut self) -> Option<Result<Message>> {
-        poll_fn(|cx| self.poll_item(cx)).await
+    #[expect(clippy::should_implement_trait, reason = "what every stream's future of the next item is called")]
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> + Send {
+        poll_fn(|cx| self.poll_item(cx))
     }
 
     /// The next item or inbound message, in the order in which the responder sent them.
@@ -242,7 +243,19 @@ impl ResponseStream {
     }
 
     /// [`Self::next`] as a poll.
+    #[inline]
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        match self.queue.pop_before_last() {
+            Some(item) => {
+                self.seen += 1;
+                self.give_if_worth();
+                Poll::Ready(Some(Ok(Message::new(item))))
+            }
+            None => self.poll_any_item(cx),
+        }
+    }
+
+    fn poll_any_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match self.queued() {
                 Some(Arrival::Item(message)) => {
@@ -338,12 +351,17 @@ impl ResponseStream {
     #[inline]
     fn queued(&mut self) -> Option<Arrival> {
         let arrival = self.queue.pop()?;
+        self.give_if_worth();
+        Some(arrival)
+    }
+
+    #[inline]
+    fn give_if_worth(&mut self) {
         if let Some(owed) = self.queue.worth_giving()
             && !self.released
         {
             self.source.give_back(self.key, owed);
         }
-        Some(arrival)
     }
 
     fn failed<T>(&mut self, error: Error) -> Option<Result<T>> {
@@ -418,9 +436,9 @@ impl ResponseSender {
     ///
     /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
     /// the link is gone. Cancel-safe: a dropped future has sent nothing.
-    pub async fn send(&self, item: impl Into<Message>) -> Result<()> {
+    pub fn send(&self, item: impl Into<Message>) -> impl Future<Output = Result<()>> + Send {
         let mut item = Some(item.into());
-        poll_fn(|cx| self.sink.poll_send(self.key, &mut item, cx)).await
+        poll_fn(move |cx| self.sink.poll_send(self.key, &mut item, cx))
     }
 
     /// Sends a message on account of this request that is not an item of its answer.

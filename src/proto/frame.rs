@@ -181,17 +181,63 @@ pub(crate) fn missing(input: &[u8]) -> usize {
     }
 }
 
-/// Bytes of the whole frames at the front of `input`, up to the first bad header.
-pub(super) fn whole(input: &[u8], max_payload: usize) -> usize {
-    let mut at = 0;
-    while let Some(Ok(Some(header))) = input.get(at..).map(|rest| Header::read(rest, max_payload)) {
-        let end = at + HEADER_LEN + header.len;
-        if end > input.len() {
-            break;
-        }
-        at = end;
+/// What the payload length's bits are in a header.
+const LEN: u64 = 0x00ff_ffff;
+
+/// What the flag [`FIN`] is in a header.
+const FIN_BIT: u64 = (FIN as u64) << 28;
+
+/// The header at the front of `input`, as one number.
+#[inline]
+fn words(input: &[u8]) -> Option<u64> {
+    input.first_chunk().map(|head| u64::from_le_bytes(*head))
+}
+
+/// The payload length of the frame at the front of `input`.
+#[inline]
+pub(super) fn payload_len(input: &[u8]) -> usize {
+    words(input).map_or(0, |words| (words & LEN) as usize)
+}
+
+/// Bytes of the whole frames at the front of `input`, going by their lengths alone: whether they are good shows when they
+/// are read.
+pub(super) fn whole(input: &[u8]) -> usize {
+    let mut rest = input;
+    while let Some(words) = words(rest)
+        && let Some(behind) = rest.get(HEADER_LEN + (words & LEN) as usize..)
+    {
+        rest = behind;
     }
-    at
+    input.len() - rest.len()
+}
+
+/// Bytes of the whole frames at the front of `input` that are like `header`, which has no flags, and cost no more than
+/// `credit` together. The one that is the last of its stream may be the last of them: then that is true.
+#[inline]
+pub(super) fn run(input: &[u8], header: Header, max_payload: usize, credit: i64) -> (usize, bool) {
+    let like = u64::from_le_bytes(header.to_bytes()) & !LEN;
+    if words(input).is_some_and(|words| words & !(LEN | FIN_BIT) == like) {
+        run_like(input, like, max_payload, credit)
+    } else {
+        (0, false)
+    }
+}
+
+fn run_like(input: &[u8], like: u64, max_payload: usize, credit: i64) -> (usize, bool) {
+    let input = input.get(..usize::try_from(credit).unwrap_or(0)).unwrap_or(input);
+    let mut rest = input;
+    let mut is_last = false;
+    while !is_last
+        && let Some(words) = words(rest)
+        && words & !(LEN | FIN_BIT) == like
+        && let len = (words & LEN) as usize
+        && len <= max_payload
+        && let Some(behind) = rest.get(HEADER_LEN + len..)
+    {
+        rest = behind;
+        is_last = words & FIN_BIT != 0;
+    }
+    (input.len() - rest.len(), is_last)
 }
 
 #[cfg(test)]

@@ -20,5 +20,6 @@ pub mod mux;
 pub mod ndjson;
 pub mod open;
 pub mod prologue;
+pub(crate) mod run;
 #[cfg(feature = "http")]
 pub mod sse;

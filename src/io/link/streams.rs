@@ -53,13 +53,30 @@ impl Source for MuxLink {
     }
 }
 
+impl MuxLink {
+    /// What waits for credit or room, or is more than plain bytes.
+    #[inline(never)]
+    fn poll_send_any(&self, key: u64, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.with(|mux| {
+            std::task::ready!(mux.poll_ready(key as Key, cx))?;
+            Poll::Ready(item.take().map_or(Ok(()), |item| mux.push(key as Key, item)))
+        })
+    }
+}
+
 impl Sink for MuxLink {
     fn poll_ready(&self, key: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.with(|mux| mux.poll_ready(key as Key, cx))
     }
 
     fn poll_send(&self, key: u64, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.with(|mux| mux.poll_send(key as Key, item, cx))
+        if let Some(message) = item
+            && self.with_output(|mux| mux.push_plain(key as Key, message))
+        {
+            *item = None;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send_any(key, item, cx)
     }
 
     fn push(&self, key: u64, event: Event) -> Result<()> {
@@ -99,11 +116,11 @@ impl Sink for MuxLink {
     }
 
     fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
-        self.with(|mux| mux.poll_stopped(key as Key, cx))
+        self.state().mux.poll_stopped(key as Key, cx)
     }
 
     fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.with(|mux| mux.poll_killed(key as Key, cx))
+        self.state().mux.poll_killed(key as Key, cx)
     }
 
     fn retain(&self, key: u64) {

@@ -77,7 +77,6 @@ impl State {
     }
 
     /// The driver's waker, if it is parked and there is something for it to do.
-    #[inline]
     fn call_driver(&mut self) -> Option<Waker> {
         if self.parked && self.needs_driver() { self.summon() } else { None }
     }
@@ -86,13 +85,10 @@ impl State {
         if std::mem::replace(&mut self.parked, false) { self.driver.clone() } else { None }
     }
 
+    #[inline]
     fn needs_driver(&self) -> bool {
         (self.mux.has_output() && !self.blocked)
-            || match (self.timer, self.mux.poll_timeout()) {
-                (Some(set), Some(wanted)) => wanted < set,
-                (None, wanted) => wanted.is_some(),
-                (Some(_), None) => true,
-            }
+            || self.mux.is_due_before(self.timer)
             || (self.closing && self.mux.is_drained())
     }
 
@@ -125,8 +121,14 @@ impl State {
     }
 }
 
+/// Calls the driver if there is something for it to do, and settles the rest.
+#[inline(never)]
+fn conclude(mut state: MutexGuard<'_, State>) {
+    let driver = state.call_driver();
+    settle(state, driver);
+}
+
 /// Lets go of the lock, then wakes whom the change concerns.
-#[inline]
 fn settle(mut state: MutexGuard<'_, State>, driver: Option<Waker>) {
     let after = if state.mux.has_after() { Some(state.mux.take_after()) } else { None };
     drop(state);
@@ -144,8 +146,20 @@ impl MuxLink {
     pub(in crate::io) fn with<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        let driver = state.call_driver();
-        settle(state, driver);
+        if (state.parked && state.needs_driver()) || state.mux.has_after() {
+            conclude(state);
+        }
+        result
+    }
+
+    /// As [`MuxLink::with`] for a change that adds at most to the output: it concerns nobody but a parked driver.
+    #[inline]
+    pub(super) fn with_output<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.mux);
+        if state.parked {
+            conclude(state);
+        }
         result
     }
 

@@ -78,6 +78,16 @@ impl Mux {
         Some(self.next_deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat)))
     }
 
+    /// Whether [`Mux::poll_timeout`], which was not before `set`, is so now, or is no more. Only a deadline or the link's
+    /// end does that: what the heartbeat asks for only moves away until bytes come in again.
+    #[inline]
+    pub(crate) fn is_due_before(&self, set: Option<Instant>) -> bool {
+        match set {
+            Some(set) => self.dead.is_some() || self.next_deadline.is_some_and(|deadline| deadline < set),
+            None => self.dead.is_none(),
+        }
+    }
+
     /// Fails what is overdue, pings a silent peer, gives up on a dead one.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.dead.is_some() {

@@ -17,7 +17,7 @@
 //! - Nothing is kept per message: no task, no channel, no timer. A deadline is a field that one scan per tick looks at.
 
 use std::collections::VecDeque;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -175,6 +175,8 @@ pub struct Mux {
     limits: Bounds,
     streams: Streams,
     out: Out,
+    /// Bytes of a body that is sent in one frame if there is credit for it.
+    largest_plain: usize,
     link_credit: i64,
     link_owed: u32,
     link_recv_credit: i64,
@@ -210,6 +212,7 @@ impl Mux {
             limits: limits.into(),
             streams: Streams::default(),
             out: Out::default(),
+            largest_plain: send::part(&theirs).min(limits.max_message),
             link_credit: theirs.link_window.into(),
             link_owed: 0,
             link_recv_credit: ours.link_window.into(),
@@ -422,6 +425,15 @@ impl Mux {
                 .with_hint("raise BIPLANE_MAX_MESSAGE_SIZE on both sides, or send it as a stream of items"));
         }
         open::validate_headers(&message.headers)
+    }
+}
+
+/// Has `waiter` wake `cx`'s task.
+fn wait(waiter: &mut Option<Waker>, cx: &Context<'_>) {
+    match waiter {
+        // Mostly the same task again, of which no further handle is needed.
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
     }
 }
 

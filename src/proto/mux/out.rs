@@ -57,6 +57,24 @@ impl Out {
         at
     }
 
+    /// Appends a whole item, and takes `body` unless a copy does.
+    #[inline]
+    pub(super) fn item(&mut self, stream: StreamId, body: &mut Bytes) {
+        if body.len() >= SHARE_FROM {
+            return self.shared_item(stream, std::mem::take(body));
+        }
+        let out = &mut self.waiting.bytes;
+        self.last = out.len();
+        out.extend_from_slice(&Header { kind: Kind::Data, flags: 0, stream, len: body.len() }.to_bytes());
+        out.extend_from_slice(body);
+        self.pushed += (HEADER_LEN + body.len()) as u64;
+    }
+
+    #[inline(never)]
+    fn shared_item(&mut self, stream: StreamId, body: Bytes) {
+        self.frame(Kind::Data, 0, stream, |_| {}, body);
+    }
+
     /// Makes the item that ends at position `end` the last of its stream, if it still waits and nothing came after it: one
     /// frame fewer to write and to read.
     pub(super) fn finish(&mut self, end: u64) -> bool {

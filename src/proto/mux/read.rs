@@ -6,10 +6,13 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
-use super::{Key, Mux};
+use super::{Key, Mux, wait};
 use crate::error::Result;
 use crate::proto::frame::{Kind, LINK};
 use crate::stream::{Arrival, Arrivals, Event};
+
+/// The first that a reader takes, and when the last of it had come if the stream ends cleanly with what was taken.
+type Taken = (Arrival, Option<Instant>);
 
 impl Mux {
     /// The next event of a stream; `None` after its end.
@@ -17,14 +20,14 @@ impl Mux {
         self.poll_arrival(key, cx).map(|next| next.map(|arrived| arrived.map(Event::from)))
     }
 
-    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty; and when the last of it had come
-    /// if the stream ends cleanly with that: then the reader is released already. A notification comes alone.
+    /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty. If the stream ends cleanly with
+    /// that, the reader is released already. A notification comes alone.
     pub(crate) fn poll_arrivals(
         &mut self,
         key: Key,
         queue: &mut Arrivals,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Arrival, Option<Instant>)>>> {
+    ) -> Poll<Option<Result<Taken>>> {
         let owed = queue.take_owed();
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
         let Some((arrival, spent)) = stream.recv.take_all(queue) else {
@@ -59,10 +62,7 @@ impl Mux {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(error)) => Poll::Ready(Some(Err(error.duplicate()))),
             None => {
-                match &mut stream.recv.waiter {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    empty => *empty = Some(cx.waker().clone()),
-                }
+                wait(&mut stream.recv.waiter, cx);
                 Poll::Pending
             }
         }
@@ -95,6 +95,7 @@ impl Mux {
     }
 
     /// Gives credit back to the stream and the link once it is worth a frame.
+    #[inline]
     pub(super) fn give_back(&mut self, key: Key, bytes: u32) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.recv.owed += bytes;
@@ -108,6 +109,7 @@ impl Mux {
         self.give_back_to_link(bytes);
     }
 
+    #[inline]
     pub(super) fn give_back_to_link(&mut self, bytes: u32) {
         self.link_owed += bytes;
         if self.link_owed >= self.ours.link_window / 4 && self.dead.is_none() {

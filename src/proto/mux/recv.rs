@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The half of a stream that we receive, and what the peer says about the link.
 
-use std::ops::Range;
 use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -14,7 +13,8 @@ use crate::message::{ControlMessage, Headers, Message, Subject};
 use crate::plane::ReplyTo;
 use crate::proto::frame::{self, FIN, HEADER_LEN, HEADERS, Header, INBOUND, Kind, LINK, MORE, StreamId};
 use crate::proto::open::{self, Open};
-use crate::stream::Arrival;
+use crate::proto::run::Run;
+use crate::stream::{Arrival, Waiting};
 
 /// A reader that has let so many reads of its link pass does not keep up: its credit bounds the bytes of its messages, but
 /// not those of the reads that each of them would hold on to.
@@ -33,26 +33,28 @@ impl Mux {
         self.last_heard = now;
         self.feeds = self.feeds.wrapping_add(1);
         let max_frame = self.ours.max_frame as usize;
-        let whole = frame::whole(input, max_frame);
+        let whole = frame::whole(input);
         if whole > 0 {
             let batch = input.split_to(whole).freeze();
             let mut at = 0;
             while let Some(header) = Header::read(batch.get(at..).unwrap_or_default(), max_frame)? {
-                let end = at + HEADER_LEN + header.len;
-                self.handle_frame(header, &batch, at + HEADER_LEN..end, now)?;
-                at = end;
+                at = self.handle_frame(header, &batch, at, now)?;
             }
         }
         Header::read(input, max_frame).map(|_| ())
     }
 
+    /// Handles the frame at `at`, and maybe others behind it. Returns where they end.
     #[inline]
-    fn handle_frame(&mut self, header: Header, batch: &Bytes, payload: Range<usize>, now: Instant) -> Result<()> {
+    fn handle_frame(&mut self, header: Header, batch: &Bytes, at: usize, now: Instant) -> Result<usize> {
+        let payload = at + HEADER_LEN;
+        let end = payload + header.len;
         match header.kind {
-            Kind::Open => self.on_open(header, batch.slice(payload), now),
-            Kind::Data => self.on_data(header, batch.slice(payload)),
-            _ => self.handle_small(header, batch.get(payload).unwrap_or_default()),
+            Kind::Data => return self.on_data(header, batch, at),
+            Kind::Open => self.on_open(header, batch.slice(payload..end), now)?,
+            _ => self.handle_small(header, batch.get(payload..end).unwrap_or_default())?,
         }
+        Ok(end)
     }
 
     /// Frames of which nothing is kept.
@@ -190,18 +192,21 @@ impl Mux {
         self.incoming.push_back(incoming);
     }
 
-    fn on_data(&mut self, header: Header, payload: Bytes) -> Result<()> {
-        let spent = cost(payload.len());
+    /// A data frame at `at`, and those behind it that are the next items of its stream. Returns where they end.
+    fn on_data(&mut self, header: Header, batch: &Bytes, at: usize) -> Result<usize> {
+        let payload = at + HEADER_LEN;
+        let end = payload + header.len;
+        let spent = cost(header.len);
         self.link_recv_credit -= i64::from(spent);
         if self.link_recv_credit < -i64::from(self.ours.max_frame) {
             return Err(violation("more data than the link's credit"));
         }
         let Some(key) = self.find(header.stream)? else {
             self.give_back_to_link(spent);
-            return Ok(());
+            return Ok(end);
         };
         let max_frame = self.ours.max_frame;
-        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(end) };
         stream.recv.credit -= i64::from(spent);
         if stream.got_last {
             return Err(violation("data after the end of its stream"));
@@ -210,17 +215,36 @@ impl Mux {
             return Err(violation("more data than the stream's credit"));
         }
         let is_plain = header.flags & (MORE | HEADERS | INBOUND) == 0 && stream.recv.partial.is_none();
-        if is_plain && stream.reader && !stream.recv.discard && payload.len() <= self.limits.max_message {
-            // The common case: a whole message in one frame, which shares the read buffer's memory.
-            let lags = payload.len() < SMALL && stream.recv.waits_for(self.feeds) > LAG;
-            let body = if lags { Bytes::copy_from_slice(&payload) } else { payload };
-            stream.recv.push(Arrival::Item(Message { headers: Headers::new(), body }), spent, self.feeds);
-            if let Some(waiter) = stream.recv.waiter.take() {
-                self.after.wakers.push(waiter);
-            }
-            return self.on_fin(header);
+        if !is_plain || !stream.reader || stream.recv.discard || header.len > self.limits.max_message {
+            self.on_other_data(header, batch.slice(payload..end), key, spent)?;
+            return Ok(end);
         }
-        self.on_other_data(header, payload, key, spent)
+        // The common case: whole messages in a frame each, which share the read buffer's memory.
+        let lags = stream.recv.waits_for(self.feeds) > LAG;
+        let mut is_last = header.flags & FIN != 0;
+        let mut others = 0;
+        if !is_last && !lags {
+            let max_payload = self.limits.max_message.min(max_frame as usize);
+            let credit = self.link_recv_credit.min(stream.recv.credit) + i64::from(max_frame);
+            (others, is_last) = frame::run(batch.get(end..).unwrap_or_default(), header, max_payload, credit);
+        }
+        let waiting = if others > 0 {
+            self.link_recv_credit -= others as i64;
+            stream.recv.credit -= others as i64;
+            Waiting::Run(Run::new(batch.slice(at..end + others)))
+        } else {
+            let body = batch.slice(payload..end);
+            let body = if lags && body.len() < SMALL { Bytes::copy_from_slice(&body) } else { body };
+            Waiting::One(Arrival::Item(Message::new(body)), spent)
+        };
+        stream.recv.push(waiting, self.feeds);
+        if let Some(waiter) = stream.recv.waiter.take() {
+            self.after.wakers.push(waiter);
+        }
+        if is_last {
+            self.on_last(header.stream, Ok(()))?;
+        }
+        Ok(end + others)
     }
 
     /// Parts of messages, messages with headers, notifications, and what nobody wants.
@@ -317,7 +341,7 @@ impl Mux {
             self.give_back(key, spent);
             return;
         }
-        stream.recv.push(arrival, spent, self.feeds);
+        stream.recv.push(Waiting::One(arrival, spent), self.feeds);
         self.after.wakers.extend(stream.recv.waiter.take());
     }
 

@@ -7,11 +7,12 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes};
 
 use super::stream::Stream;
-use super::{Key, Mux, cost};
+use super::{Key, Mux, cost, wait};
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 use crate::proto::frame::{FIN, HEADERS, INBOUND, Kind, MORE, StreamId};
 use crate::proto::open::{self, Open};
+use crate::proto::prologue::Prologue;
 use crate::stream::Unended;
 
 /// Bytes of a body in one frame. Larger bodies go in parts, so that neighbours get their turn.
@@ -54,7 +55,7 @@ impl Mux {
         if stream.send.backlog.is_none() && stream.send.credit > 0 && has_room {
             return Poll::Ready(Ok(()));
         }
-        stream.send.waiter = Some(cx.waker().clone());
+        wait(&mut stream.send.waiter, cx);
         if stream.send.credit > 0 && !stream.send.queued {
             // The stream has credit, so no WINDOW for it will come: the link must remember it.
             stream.send.queued = true;
@@ -63,32 +64,21 @@ impl Mux {
         Poll::Pending
     }
 
-    /// [`Mux::poll_ready`] and [`Mux::push`] in one.
-    pub(crate) fn poll_send(&mut self, key: Key, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(message) = item
-            && message.headers.is_empty()
-            && self.push_plain(key, &mut message.body)
-        {
-            *item = None;
-            return Poll::Ready(Ok(()));
-        }
-        std::task::ready!(self.poll_ready(key, cx))?;
-        Poll::Ready(item.take().map_or(Ok(()), |item| self.push(key, item)))
-    }
-
-    /// What most items are: bytes that go out whole, since there is room and credit. Otherwise nothing is done.
+    /// Sends what most items are: bytes that go out whole, since there is room and credit. Otherwise nothing is done. What
+    /// is left of the item may be dropped.
     #[inline]
-    fn push_plain(&mut self, key: Key, body: &mut Bytes) -> bool {
+    pub(crate) fn push_plain(&mut self, key: Key, message: &mut Message) -> bool {
+        let Message { headers, body } = message;
         let len = body.len();
-        if len > self.part() || len > self.limits.max_message || self.out.is_full() {
+        if !headers.is_empty() || len > self.largest_plain || self.out.is_full() {
             return false;
         }
         let Some(stream) = self.streams.get_mut(key) else { return false };
         let spent = i64::from(cost(len));
-        if !stream.is_open_to_send() || spent > stream.send.credit || spent > self.link_credit {
+        if !stream.is_open_to_send() || spent > stream.send.credit.min(self.link_credit) {
             return false;
         }
-        self.out.frame(Kind::Data, 0, stream.id, |_| {}, std::mem::take(body));
+        self.out.item(stream.id, body);
         stream.send.sent_to = self.out.position();
         stream.send.credit -= spent;
         self.link_credit -= spent;
@@ -197,7 +187,7 @@ impl Mux {
         match stream.stopped {
             Some(message) => Poll::Ready(message),
             None => {
-                stream.stop_waiter = Some(cx.waker().clone());
+                wait(&mut stream.stop_waiter, cx);
                 Poll::Pending
             }
         }
@@ -209,7 +199,7 @@ impl Mux {
         if stream.stopped == Some(ControlMessage::Kill) {
             return Poll::Ready(());
         }
-        stream.kill_waiter = Some(cx.waker().clone());
+        wait(&mut stream.kill_waiter, cx);
         Poll::Pending
     }
 
@@ -350,9 +340,14 @@ impl Mux {
     }
 
     fn part(&self) -> usize {
-        // The rest of the peer's largest frame is for what precedes a body.
-        PART.min(self.theirs.max_frame as usize / 2)
+        part(&self.theirs)
     }
+}
+
+/// Bytes of a body in one frame to `peer`.
+pub(super) fn part(peer: &Prologue) -> usize {
+    // The rest of the peer's largest frame is for what precedes a body.
+    PART.min(peer.max_frame as usize / 2)
 }
 
 impl Stream {

@@ -9,10 +9,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::Purpose;
 use crate::error::{Error, PeerError};
-use crate::message::{ControlMessage, Headers, Subject};
+use crate::message::{ControlMessage, Headers, Message, Subject};
 use crate::proto::frame::{LINK, StreamId};
 use crate::proto::open::Open;
-use crate::stream::{Arrival, Arrivals, Queue};
+use crate::proto::run::Run;
+use crate::stream::{Arrival, Arrivals, Queue, Waiting};
 
 /// Everything about one stream. Two halves: what we receive and what we send.
 pub(super) struct Stream {
@@ -45,7 +46,7 @@ pub(super) struct Stream {
 /// The half that we receive.
 pub(super) struct Receiving {
     /// The one item of most answers needs no queue.
-    first: Option<(Arrival, u32)>,
+    first: Option<Waiting>,
     rest: Queue,
     /// The link's count of reads when the first of them came.
     since: u32,
@@ -197,28 +198,46 @@ fn empty<T>(field: &mut Option<T>) {
 
 impl Receiving {
     /// `feeds` is the link's count of reads.
-    pub(super) fn push(&mut self, arrival: Arrival, cost: u32, feeds: u32) {
-        if self.is_empty() {
-            self.since = feeds;
+    #[inline]
+    pub(super) fn push(&mut self, waiting: Waiting, feeds: u32) {
+        if !self.is_empty() {
+            self.rest.get_or_insert_default().push_back(waiting);
+            return;
         }
-        match &mut self.rest {
-            None if self.first.is_none() => self.first = Some((arrival, cost)),
-            rest => rest.get_or_insert_default().push_back((arrival, cost)),
-        }
+        self.since = feeds;
+        self.first = Some(waiting);
     }
 
+    /// The first arrival and what it had cost.
     pub(super) fn pop(&mut self) -> Option<(Arrival, u32)> {
-        self.first.take().or_else(|| self.rest.as_mut()?.pop_front())
+        let (arrival, cost, rest) = self.take_first()?;
+        self.first = rest.map(Waiting::Run);
+        Some((arrival, cost))
+    }
+
+    /// The first arrival, what it had cost, and the rest of its run.
+    #[inline]
+    fn take_first(&mut self) -> Option<(Arrival, u32, Option<Run>)> {
+        match self.first.take().or_else(|| self.rest.as_mut()?.pop_front())? {
+            Waiting::One(arrival, cost) => Some((arrival, cost, None)),
+            Waiting::Run(run) => {
+                let mut run = Some(run);
+                let item = Run::pop(&mut run)?;
+                let cost = Run::cost_of(&item);
+                Some((Arrival::Item(Message::new(item)), cost, run))
+            }
+        }
     }
 
     /// The first arrival and what it had cost. What is behind an item goes to `queue`, which is empty.
     #[inline]
     pub(super) fn take_all(&mut self, queue: &mut Arrivals) -> Option<(Arrival, u32)> {
-        let first = self.pop()?;
-        if matches!(first.0, Arrival::Item(_)) && self.rest.as_ref().is_some_and(|rest| !rest.is_empty()) {
+        let (first, cost, run) = self.take_first()?;
+        if matches!(first, Arrival::Item(_)) && self.rest.as_ref().is_some_and(|rest| !rest.is_empty()) {
             queue.swap(&mut self.rest);
         }
-        Some(first)
+        queue.continue_run(run);
+        Some((first, cost))
     }
 
     /// For how many of the link's reads something has waited here.
@@ -235,7 +254,7 @@ impl Receiving {
         if self.first.is_none() && self.rest.is_none() {
             return 0;
         }
-        let first = self.first.take().map_or(0, |(_, cost)| cost);
-        first + self.rest.take().map_or(0, |rest| rest.iter().map(|(_, cost)| cost).sum())
+        let first = self.first.take().map_or(0, |first| first.cost());
+        first + self.rest.take().map_or(0, |rest| rest.iter().map(Waiting::cost).sum())
     }
 }

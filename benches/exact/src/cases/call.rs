@@ -59,12 +59,20 @@ pub(super) async fn read(mut answer: biplane::ResponseStream, items: usize) {
     assert_eq!(seen, items, "items of the answer");
 }
 
-/// A body of one byte asks for that many items of 64 bytes; any other comes back.
+/// A body of one byte asks for that many items of 64 bytes, all ready at once; one of two bytes asks for the first of them
+/// many, one for each turn of the scheduler; any other comes back.
 pub(super) async fn echo(request: Request, reply: ResponseSender) -> Result<()> {
     match &request.message.body[..] {
         [items] => {
             for _ in 0..*items {
                 reply.send(Bytes::from_static(&[7; 64])).await?;
+            }
+            Ok(())
+        }
+        [items, _] => {
+            for _ in 0..*items {
+                reply.send(Bytes::from_static(&[7; 64])).await?;
+                tokio::task::yield_now().await;
             }
             Ok(())
         }
@@ -109,6 +117,11 @@ pub(super) fn tcp_16k_64(rounds: Rounds) -> f64 {
 /// A hundred items, all ready at once.
 pub(super) fn tcp_stream_64(rounds: Rounds) -> f64 {
     calls(("tcp", "tcp"), Bytes::from_static(&[100]), 100, rounds, 64)
+}
+
+/// A hundred items, one for each turn of the scheduler.
+pub(super) fn tcp_paced_64(rounds: Rounds) -> f64 {
+    calls(("tcp", "tcp"), Bytes::from_static(&[100, 1]), 100, rounds, 64)
 }
 
 /// The answer on a link of its own, which the responder has in its pool.

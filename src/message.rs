@@ -93,8 +93,8 @@ impl fmt::Debug for Subject {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Pairs);
 
-/// Never empty. Most messages have none, and a message is moved many times on its way: a pointer is moved sooner than a list.
-#[expect(clippy::box_collection, reason = "a third of the size, in every message and every place that one waits in")]
+/// Never empty. Most messages have none, and a message is moved many times on its way and waits in many places: a pointer is
+/// a third of a list.
 type Pairs = Option<Box<Vec<(ByteString, Bytes)>>>;
 
 impl Headers {

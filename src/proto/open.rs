@@ -15,10 +15,6 @@ pub const TOKEN_LEN: usize = 16;
 
 /// What a stream is opened for. The first message follows in the same payload, except for [`Open::CallHome`].
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box for it would cost each request"
-)]
 pub enum Open {
     /// A request; the answer goes where `reply_to` says.
     Request {

@@ -114,10 +114,6 @@ impl From<Limits> for Bounds {
 
 /// Something that the peer wants of this end.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box for it would cost each request"
-)]
 pub enum Incoming {
     /// A request: hand it to a handler, its answer to the stream's sender.
     Request(IncomingRequest),

@@ -387,7 +387,8 @@ pub struct Request {
     /// The body, or the first item of a streaming request.
     pub message: Message,
     /// Further items of a streaming request, with credit. A request that has this is never retried after its first item.
-    pub items: Option<ResponseStream>,
+    /// Boxed: few requests have them, and every request is moved many times.
+    pub items: Option<Box<ResponseStream>>,
 }
 
 impl Request {
@@ -398,7 +399,7 @@ impl Request {
 
     /// A request whose message is followed by `items`.
     pub fn streaming(subject: Subject, message: impl Into<Message>, items: ResponseStream) -> Self {
-        Self { items: Some(items), ..Self::new(subject, message) }
+        Self { items: Some(Box::new(items)), ..Self::new(subject, message) }
     }
 
     /// Gives up after `timeout` from now.

@@ -223,7 +223,7 @@ pub(super) fn item(index: usize, size: usize) -> Vec<u8> {
     body
 }
 
-async fn next(items: &mut Option<crate::ResponseStream>) -> Result<Option<Message>> {
+async fn next(items: &mut Option<Box<crate::ResponseStream>>) -> Result<Option<Message>> {
     match items {
         Some(items) => items.next().await.transpose(),
         None => Ok(None),

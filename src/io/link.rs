@@ -140,7 +140,7 @@ impl MuxLink {
         let opened = if has_items { self.open_with(lease, opening) } else { self.open_whole(lease, opening) };
         let key = opened.map_err(|error| self.name(error))?;
         if let Some(items) = items {
-            tokio::spawn(pump(items, ResponseSender::new(self.clone(), key as u64)));
+            tokio::spawn(pump(*items, ResponseSender::new(self.clone(), key as u64)));
         }
         Ok(ResponseStream::new(self.clone(), key as u64))
     }
@@ -216,7 +216,7 @@ impl MuxLink {
 
     pub(super) fn serve(self: &Arc<Self>, turn: &mut Turn, incoming: IncomingRequest) {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
-        let items = has_items.then(|| ResponseStream::new(self.clone(), key as u64));
+        let items = has_items.then(|| Box::new(ResponseStream::new(self.clone(), key as u64)));
         let request = Request { subject, context, message, items };
         let service = &self.fixed.service;
         let reply = if service.is_supervised() {

@@ -78,7 +78,7 @@ impl Guarded {
                     .with_hint("send one message, or choose a transport that claims a duplex exchange"));
             }
             request.items = Some(match self.info.capabilities.max_message_size {
-                Some(limit) => observe(items, ItemLimit(limit)),
+                Some(limit) => Box::new(observe(*items, ItemLimit(limit))),
                 None => items,
             });
         }

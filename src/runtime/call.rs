@@ -120,7 +120,7 @@ impl Source for Call {
             && *is_last
         {
             state.end(*arrived);
-            if queue.is_empty() {
+            if queue.is_items() {
                 // The caller has all there is, and asks this call for nothing more: the next one may have it.
                 self.retire(state);
             } else {

@@ -78,7 +78,13 @@ impl Arrivals {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.run.is_none() && self.queue.as_ref().is_none_or(|queue| queue.is_empty())
+        self.run.is_none() && self.is_items()
+    }
+
+    /// Whether it is known without a look at each that nothing here is to be forwarded.
+    #[inline]
+    pub(crate) fn is_items(&self) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.is_empty())
     }
 
     /// Credit that is worth giving back now.

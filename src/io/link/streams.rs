@@ -132,6 +132,11 @@ impl Sink for MuxLink {
     }
 
     fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
-        self.with_last(|mux| mux.settle(key as Key, outcome, holders));
+        if outcome.is_ok() {
+            return self.with_last(|mux| mux.settle(key as Key, outcome, holders));
+        }
+        // Left to the driver: a handler that is dropped with its whole runtime failed no request, and where there is no
+        // driver any more, the caller is to see a lost link.
+        self.with(|mux| mux.settle(key as Key, outcome, holders));
     }
 }

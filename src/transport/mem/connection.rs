@@ -281,7 +281,7 @@ impl Connection for MemConnection {
         let answer = link.streams.admit(Beginning::Open(answer), terms)?.stream();
         if let Some(items) = request.items.take() {
             let terms = Terms { deadline, max_item, forward: None };
-            request.items = Some(link.streams.admit(Beginning::Open(items), terms)?.stream());
+            request.items = Some(Box::new(link.streams.admit(Beginning::Open(*items), terms)?.stream()));
         }
         self.theirs().offer(Inbound::Request(request, reply))?;
         Ok(link.faults.apply(answer, deadline, &link.streams))

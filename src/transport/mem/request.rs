@@ -81,7 +81,7 @@ impl MemRequestClient {
         let deadline = request.context.deadline;
         if let Some(items) = request.items.take() {
             let terms = Terms { deadline, max_item, forward: None };
-            request.items = Some(streams.admit(Beginning::Open(items), terms)?.stream());
+            request.items = Some(Box::new(streams.admit(Beginning::Open(*items), terms)?.stream()));
         }
         streams.check_open()?;
         let (ack, running) = dispatch.accept(request, reply_to).await?;

@@ -169,7 +169,7 @@ impl fmt::Debug for PlanePair {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     use std::task::Context;
 
     use super::*;
@@ -185,7 +185,7 @@ mod tests {
     #[async_trait]
     impl RequestPlaneClient for Scripted {
         async fn send_request(&self, _: &TransportAddress, _: Request, _: &ReplyTo) -> Result<Ack> {
-            let ack = self.0.lock().unwrap().take();
+            let ack = self.0.lock().take();
             match ack {
                 Some(ack) => ack,
                 None => std::future::pending().await,
@@ -200,7 +200,7 @@ mod tests {
     #[async_trait]
     impl ResponsePlane for Ready {
         async fn expect(&self, context: &RequestContext, to: &TransportAddress) -> Result<PendingResponse> {
-            let answer = self.0.lock().unwrap().take();
+            let answer = self.0.lock().take();
             Ok(PendingResponse {
                 reply_to: ResponseConnectionInfo::new(to.clone(), context),
                 pending: Box::new(ReadyAnswer(answer)),

@@ -19,10 +19,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 #[cfg(feature = "http")]
 use tokio::sync::OnceCell;
 
@@ -284,7 +285,7 @@ impl Biplane {
         inner.health.advance(Status::Draining);
         let until = tokio::time::Instant::now() + grace;
         let left = || until.saturating_duration_since(tokio::time::Instant::now());
-        let dispatches = std::mem::take(&mut *inner.state.dispatches.lock().unwrap_or_else(PoisonError::into_inner));
+        let dispatches = std::mem::take(&mut *inner.state.dispatches.lock());
         for dispatch in dispatches {
             dispatch.drained(left()).await;
         }
@@ -323,16 +324,16 @@ impl Inner {
         if self.is_closed() { Err(Error::closed("this runtime has been shut down")) } else { Ok(()) }
     }
 
-    fn services(&self) -> std::sync::MutexGuard<'_, Services> {
-        self.state.services.lock().unwrap_or_else(PoisonError::into_inner)
+    fn services(&self) -> parking_lot::MutexGuard<'_, Services> {
+        self.state.services.lock()
     }
 
-    fn targets(&self) -> std::sync::MutexGuard<'_, HashMap<String, Called>> {
-        self.state.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn targets(&self) -> parking_lot::MutexGuard<'_, HashMap<String, Called>> {
+        self.state.targets.lock()
     }
 
     fn remember(&self, dispatch: &Dispatch) {
-        self.state.dispatches.lock().unwrap_or_else(PoisonError::into_inner).push(dispatch.clone());
+        self.state.dispatches.lock().push(dispatch.clone());
     }
 
     #[cfg(feature = "http")]

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all faces share: the servers behind, how they are merged, and how much may go on at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use biplane::{Error, Result, Retry};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::UpstreamConfig;
@@ -90,13 +91,13 @@ impl Core {
     /// New sessions and modern requests go to these servers; sessions that are open stay with theirs.
     pub(crate) fn replace(&self, behind: Vec<Behind>, naming: Naming, limits: CoreLimits) {
         let servers = Servers::new(behind, naming);
-        let old = std::mem::replace(&mut *self.servers.write().unwrap_or_else(PoisonError::into_inner), servers);
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        let old = std::mem::replace(&mut *self.servers.write(), servers);
+        *self.limits.write() = limits;
         drop(old);
     }
 
     fn servers(&self) -> Servers {
-        self.servers.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.servers.read().clone()
     }
 
     /// The servers, in order.
@@ -119,7 +120,7 @@ impl Core {
 
     /// The same, without waiting.
     pub(crate) fn modern_now(&self) -> Result<View> {
-        match &self.servers.read().unwrap_or_else(PoisonError::into_inner).modern {
+        match &self.servers.read().modern {
             Modern::Merged(view) => Ok(view.clone()),
             Modern::Only(state) => match &*state.borrow() {
                 State::Up(view) => Ok(view.clone()),
@@ -169,7 +170,7 @@ impl Core {
     /// Counts a request, or refuses it.
     pub(crate) fn admit_request(&self) -> Result<Counted> {
         let counted = Counted::new(&self.in_flight);
-        let most = self.limits.read().unwrap_or_else(PoisonError::into_inner).max_in_flight;
+        let most = self.limits.read().max_in_flight;
         if self.in_flight.load(Ordering::Acquire) > most {
             return Err(Error::overloaded(format!("{most} requests are in flight, which is as many as there may be"))
                 .with_retry(Retry::Safe));
@@ -201,7 +202,7 @@ impl Core {
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {
-        self.limits.read().unwrap_or_else(PoisonError::into_inner).request_timeout
+        self.limits.read().request_timeout
     }
 
     pub(crate) fn count_session(&self) -> Counted {

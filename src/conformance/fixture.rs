@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -141,7 +142,7 @@ impl Fixture {
         match &self.responder {
             Responder::Listener(listening) => listening.address.clone(),
             Responder::Planes { endpoints, .. } => {
-                let endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+                let endpoints = endpoints.lock();
                 let guard = endpoints.get(self.subject(behaviour).as_str());
                 guard.map_or_else(|| TransportAddress::new(TransportId::MEM, ""), |guard| guard.address().clone())
             }
@@ -179,7 +180,7 @@ impl Fixture {
         match &self.responder {
             Responder::Listener(listening) => drop(listening.router.write().remove(subject.as_str())),
             Responder::Planes { endpoints, .. } => {
-                let guard = endpoints.lock().unwrap_or_else(PoisonError::into_inner).remove(subject.as_str());
+                let guard = endpoints.lock().remove(subject.as_str());
                 drop(guard);
             }
         }
@@ -284,7 +285,7 @@ async fn connect(
                 let info = ConnectionInfo::new(to.transport.clone(), to.address.clone(), claims.capabilities);
                 PlanePair::new(parts.client.clone(), response.clone(), to, info)
             };
-            let endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            let endpoints = endpoints.lock();
             let pairs: HashMap<_, _> = endpoints.iter().map(|(name, guard)| (name.clone(), pair(guard))).collect();
             let (id, capabilities) = (TransportId::from_static("conformance"), claims.capabilities);
             Ok(Arc::new(Pairs { pairs, info: ConnectionInfo::new(id, "the suite's responder", capabilities) }))
@@ -375,15 +376,15 @@ struct Listening {
 }
 
 #[derive(Clone)]
-struct Router(Arc<std::sync::RwLock<HashMap<String, Dispatch>>>);
+struct Router(Arc<parking_lot::RwLock<HashMap<String, Dispatch>>>);
 
 impl Router {
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Dispatch>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> parking_lot::RwLockWriteGuard<'_, HashMap<String, Dispatch>> {
+        self.0.write()
     }
 
     fn route(&self, request: Request, reply: crate::ResponseSender) {
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).get(request.subject.as_str()).cloned();
+        let found = self.0.read().get(request.subject.as_str()).cloned();
         match found {
             Some(dispatch) => dispatch.launch(request, reply),
             None => reply.fail(PeerError::from(Error::no_service(format!("nobody serves {}", request.subject)))),
@@ -403,7 +404,7 @@ impl Listening {
         let target = Target::parse(listen, |_| false)?;
         let listener = transport.listen(&target).await?;
         let address = listener.local_address();
-        let router = Router(Arc::new(std::sync::RwLock::new(dispatches)));
+        let router = Router(Arc::new(parking_lot::RwLock::new(dispatches)));
         let (sender, accepted) = mpsc::unbounded_channel();
         let live = Arc::new(Mutex::new(Vec::new()));
         let accepting = tokio::spawn({
@@ -411,7 +412,7 @@ impl Listening {
             async move {
                 while let Ok(Some(connection)) = listener.accept().await {
                     let connection = payload.coded(connection);
-                    live.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
+                    live.lock().push(connection.clone());
                     // Where there are sessions, what asks what we are before it opens one is nobody's peer.
                     if !has_sessions || connection.info().session.is_some() {
                         // Cases that do not look at accepted connections leave them in the queue.
@@ -427,7 +428,7 @@ impl Listening {
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {
-        let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
+        let live = std::mem::take(&mut *self.live.lock());
         for connection in live {
             connection.close(grace).await?;
         }

@@ -5,12 +5,13 @@
 //! them and bytes again, so that a case need not know. Subjects whose name ends in `exact` pass as they are.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::connection::{Connection, ConnectionInfo, Inbound};
 use crate::error::{Error, PeerError, Result};
@@ -148,7 +149,7 @@ struct Decoding {
 
 impl Decoding {
     fn with<T>(&self, act: impl FnOnce(&mut ResponseStream) -> T) -> Option<T> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(act)
+        self.inner.lock().as_mut().map(act)
     }
 }
 
@@ -170,7 +171,7 @@ impl Source for Decoding {
     }
 
     fn release(&self, _key: u64) {
-        let stream = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = self.inner.lock().take();
         drop(stream);
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the suite's handlers saw.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::case::{Check, Failure};
@@ -39,12 +39,12 @@ pub(super) struct Log {
 
 impl Probe {
     pub(super) fn record(&self, change: impl FnOnce(&mut Log)) {
-        change(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.log.lock());
         self.changed.notify_waiters();
     }
 
     pub(super) fn log(&self) -> Log {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.lock().clone()
     }
 
     /// Waits until the log is as wanted; `what` names it in the failure.

@@ -12,9 +12,11 @@
 
 use std::cell::LazyCell;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Instance, Watch};
 use crate::config::Balance;
@@ -147,7 +149,7 @@ impl<T: Default> Balancer<T> {
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // Nothing in here panics half-way through a change, so a poisoned state is a good one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -393,7 +395,7 @@ impl<T> Member<T> {
     }
 
     fn until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.until.lock()
     }
 }
 

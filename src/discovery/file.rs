@@ -18,11 +18,12 @@ mod store;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -149,7 +150,7 @@ impl Inner {
         let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
         let scanner = self.scanner.clone();
         let listing = blocking(move || {
-            let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scanner = scanner.lock();
             scanner.scan(SystemTime::now())
         });
         let listing = listing.await?;
@@ -158,7 +159,7 @@ impl Inner {
     }
 
     fn views(&self) -> MutexGuard<'_, Views> {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+        self.views.lock()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::record::check_weight;
@@ -85,7 +86,7 @@ impl Discovery for MemDiscovery {
 impl MemStore {
     fn content(&self) -> MutexGuard<'_, Content> {
         // No change is made in steps between which something can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How an answer ends whose handler was polled in place.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::error::ErrorKind;
@@ -67,10 +67,10 @@ async fn a_sender_that_outlives_its_handler_decides() {
     let kept = Arc::new(Mutex::new(None));
     let keep = kept.clone();
     let answer = launch(handler_fn(move |_: Request, reply: ResponseSender| {
-        *keep.lock().unwrap() = Some(reply);
+        *keep.lock() = Some(reply);
         async { Ok(()) }
     }));
-    let reply = kept.lock().unwrap().take().unwrap();
+    let reply = kept.lock().take().unwrap();
     reply.send("late").await.unwrap();
     reply.close();
     assert_eq!(read(answer).await, (1, None));
@@ -94,11 +94,11 @@ async fn one_handler_in_the_place_of_another_ends_its_own_answer() {
         async move {
             let nested =
                 handler_fn(|request: Request, reply: ResponseSender| async move { reply.send(request.message).await });
-            *put.lock().unwrap() = Some(launch(nested));
+            *put.lock() = Some(launch(nested));
             reply.send(request.message).await
         }
     }));
     assert_eq!(read(outer).await, (1, None));
-    let inner = inner.lock().unwrap().take().unwrap();
+    let inner = inner.lock().take().unwrap();
     assert_eq!(read(inner).await, (1, None));
 }

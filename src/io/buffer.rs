@@ -3,9 +3,8 @@
 //!
 //! A [`BytesPool`] belongs to a runtime, never to the process, and is bounded in buffers and in bytes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -99,7 +98,7 @@ impl BytesPool {
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.free.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The links that one owner has to close some day.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::link::MuxLink;
@@ -30,7 +31,7 @@ impl Default for KnownLinks {
 
 impl KnownLinks {
     fn known(&self) -> MutexGuard<'_, Option<Entered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Enters a link. One that comes after [`Self::close`], because its handshake was under way, is closed at once, and the

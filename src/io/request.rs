@@ -2,11 +2,12 @@
 //! A request plane over byte links.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::accept::Accepting;
@@ -157,7 +158,7 @@ struct Router(Mutex<BTreeMap<Subject, Arc<Dispatch>>>);
 impl Router {
     fn add(&self, subject: Subject, dispatch: Dispatch) -> Result<()> {
         use std::collections::btree_map::Entry;
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subject) {
+        match self.0.lock().entry(subject) {
             Entry::Occupied(entry) => Err(Error::config(format!("the endpoint {} is registered already", entry.key()))
                 .with_detail(Detail::AlreadyRegistered)),
             Entry::Vacant(entry) => {
@@ -168,11 +169,11 @@ impl Router {
     }
 
     fn remove(&self, subject: &Subject) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
+        self.0.lock().remove(subject);
     }
 
     fn find(&self, subject: &Subject) -> Option<Arc<Dispatch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
+        self.0.lock().get(subject).cloned()
     }
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The targets of a pool that were asked for last: an address is looked up in the pool once, and not for every request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::link::MuxLink;
 use crate::pool::{Pool, PoolKey, PoolTarget};
@@ -64,7 +66,7 @@ impl Targets {
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock()
     }
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A stream that somebody else looks at while it is read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::connection::Inbound;
 use crate::error::{Error, Result};
@@ -39,7 +41,7 @@ struct Observed<O>(Mutex<Option<(ResponseStream, O)>>);
 
 impl<O> Observed<O> {
     fn inner(&self) -> MutexGuard<'_, Option<(ResponseStream, O)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

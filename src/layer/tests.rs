@@ -2,9 +2,9 @@
 //! The layers in front of a scripted connection: what reaches it, and what is written down about it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -44,13 +44,13 @@ async fn the_first_layer_of_a_stack_sees_a_request_first() {
     let note = |name: &'static str| {
         let order = order.clone();
         move |inner| {
-            order.lock().unwrap().push(name);
+            order.lock().push(name);
             inner
         }
     };
     // Connections are wrapped from the inside out.
     Stack::new().with(note("outer")).with(note("inner")).layer(mock());
-    assert_eq!(*order.lock().unwrap(), ["inner", "outer"]);
+    assert_eq!(*order.lock(), ["inner", "outer"]);
 
     // And so a guard outside hides an oversize request from a guard inside that would say another limit.
     let guards = Stack::new().with(Guard::new().max_message_size(1)).with(Guard::new().max_message_size(2));
@@ -157,7 +157,7 @@ async fn spans_say_who_and_how_it_ended_and_nothing_else() {
     assert!(refused.is_err());
     assert!(traced.request(Request::new(ECHO, "hush")).await.is_err(), "two items are one too many");
 
-    let seen = spans.0.lock().unwrap();
+    let seen = spans.0.lock();
     let shown: Vec<_> = seen.iter().map(|span| (&*span["subject"], &*span["items"], &*span["outcome"])).collect();
     let expected = [
         ("echo", "2", "ok"),
@@ -198,7 +198,7 @@ async fn a_trace_context_travels_unchanged_and_is_invented_only_on_request() {
     assert_eq!((unread.flags(), read.flags()), (0, 1));
     assert_ne!(unread.trace_id(), read.trace_id());
     assert_eq!(TraceContext::parse(&read.to_string()), Some(read));
-    assert_eq!(spans.0.lock().unwrap()[0]["trace"], read.to_string());
+    assert_eq!(spans.0.lock()[0]["trace"], read.to_string());
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn an_observed_stream_still_obeys_and_ends_once() {
     struct Ends(Arc<Mutex<Vec<Option<ErrorKind>>>>);
     impl Observer for Ends {
         fn on_end(&mut self, outcome: crate::error::Result<(), &crate::error::Error>) {
-            self.0.lock().unwrap().push(outcome.err().map(crate::error::Error::kind));
+            self.0.lock().push(outcome.err().map(crate::error::Error::kind));
         }
     }
     let ends = Arc::new(Mutex::new(Vec::new()));
@@ -216,12 +216,12 @@ async fn an_observed_stream_still_obeys_and_ends_once() {
     assert_eq!(sender.stopped().await, ControlMessage::Stop);
     sender.close();
     assert!(observed.next().await.is_none() && observed.next().await.is_none());
-    assert_eq!(*ends.lock().unwrap(), [None]);
+    assert_eq!(*ends.lock(), [None]);
 
     let (sender, stream) = pipe(1024, 100);
     drop(observe(stream, Ends(ends.clone())));
     assert_eq!(sender.stopped().await, ControlMessage::Kill);
-    assert_eq!(ends.lock().unwrap().len(), 1);
+    assert_eq!(ends.lock().len(), 1);
 }
 
 /// The fields of the spans that were made, in order. Ids are places in it, from 1.
@@ -251,7 +251,7 @@ impl tracing::Subscriber for Spans {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        let mut spans = self.0.lock().unwrap();
+        let mut spans = self.0.lock();
         let mut span = BTreeMap::new();
         attributes.record(&mut Fields(&mut span));
         spans.push(span);
@@ -259,7 +259,7 @@ impl tracing::Subscriber for Spans {
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        if let Some(span) = self.0.lock().unwrap().get_mut(id.into_u64() as usize - 1) {
+        if let Some(span) = self.0.lock().get_mut(id.into_u64() as usize - 1) {
             values.record(&mut Fields(span));
         }
     }

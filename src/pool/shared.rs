@@ -2,9 +2,10 @@
 //! What the clones of a pool share: the map from keys to [`Slot`]s, and what every slot needs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::core::{Counts, Limits};
@@ -169,7 +170,7 @@ impl<L: Link> Shared<L> {
     }
 
     fn map(&self) -> MutexGuard<'_, Map<L>> {
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+        self.map.lock()
     }
 
     #[cfg(test)]

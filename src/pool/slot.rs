@@ -5,9 +5,10 @@
 //! metrics is written under the same lock, so that nothing else is counted atomically.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -218,7 +219,7 @@ impl<L: Link> Slot<L> {
 
     #[inline]
     fn state(&self) -> MutexGuard<'_, State<L>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Changes the core, shows the gauges, and carries out what follows after the lock is gone: links, wakers and dials

@@ -5,8 +5,9 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::capability::TransportCapabilities;
@@ -246,13 +247,13 @@ impl BuildContext {
 
     /// Makes `value` the one `T` of this runtime.
     pub fn provide<T: Send + Sync + 'static>(&self, value: Arc<T>) {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), value);
+        self.shared.lock().insert(TypeId::of::<T>(), value);
     }
 
     /// The one `T` of this runtime, so that the factories of a transport can share links. Made on first use; `make` must
     /// not ask for a shared value itself.
     pub fn shared<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock();
         if let Some(found) = shared.get(&TypeId::of::<T>()).cloned().and_then(|any| any.downcast().ok()) {
             return Ok(found);
         }

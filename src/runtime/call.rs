@@ -4,9 +4,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Inner;
 use super::attempt::{Attempt, Chosen, Failed};
@@ -86,13 +88,13 @@ impl Spare {
     }
 
     fn calls(&self) -> MutexGuard<'_, Vec<Arc<Call>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 impl Call {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Makes it room for another call of its service.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A route in use: found once per instance and kept with it, so that a call looks nothing up.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use super::Inner;
@@ -99,6 +100,6 @@ impl Lane {
     }
 
     fn cell(&self) -> MutexGuard<'_, Arc<OnceCell<Arc<dyn Connection>>>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 }

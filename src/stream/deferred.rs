@@ -3,8 +3,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Arrivals, Event, ResponseStream, Source, Taken};
 use crate::connection::Inbound;
@@ -28,7 +29,7 @@ impl Deferred {
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

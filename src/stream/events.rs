@@ -2,10 +2,10 @@
 //! Events of any origin as an answer.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
+use parking_lot::Mutex;
 
 use super::{Event, Source};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ impl Events {
     }
 
     fn replace(&self, state: Reading) {
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), state);
+        let before = std::mem::replace(&mut *self.0.lock(), state);
         // Outside the lock: both are other people's code.
         if let Reading::Open(stream, reader) = before {
             drop(stream);
@@ -39,7 +39,7 @@ impl Events {
 
 impl Source for Events {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         match &mut *state {
             Reading::Open(stream, reader) => {
                 let polled = stream.as_mut().poll_next(cx);

@@ -2,8 +2,10 @@
 //! A bounded answer within the process, for transports whose streams are no slots of a multiplexed link.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Event, ResponseSender, ResponseStream, Sink, Source, Unended};
 use crate::connection::Inbound;
@@ -85,7 +87,7 @@ impl State {
 
 impl Pipe {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn check_size(&self, item: &Message) -> Result<()> {

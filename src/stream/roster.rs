@@ -7,10 +7,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep};
@@ -150,7 +151,7 @@ impl Roster {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
@@ -269,7 +270,7 @@ impl Tracked {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -395,7 +396,7 @@ impl Source for Tracked {
 impl Drop for Tracked {
     /// For a stream that was never read: admitted, then given up before anybody held its handle.
     fn drop(&mut self) {
-        let slot = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).slot.take();
+        let slot = self.state.get_mut().slot.take();
         if let Some(slot) = slot {
             self.roster.leave(slot);
         }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A stream of which the first event was looked at and put back.
 
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
 
 use super::{Event, ResponseStream, Source};
 use crate::connection::Inbound;
@@ -19,16 +20,16 @@ impl Unread {
 
 impl Source for Unread {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let (event, stream) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (event, stream) = &mut *self.0.lock();
         event.take().map_or_else(|| stream.poll_event(cx), |event| Poll::Ready(Some(Ok(event))))
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.control(message);
+        self.0.lock().1.control(message);
     }
 
     fn forward(&self, _key: u64, inbound: Inbound) {
-        let stream = &self.0.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let stream = &self.0.lock().1;
         stream.forward(inbound);
     }
 

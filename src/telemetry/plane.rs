@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics of one transport on one plane.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge};
+use parking_lot::Mutex;
 
 use super::histogram::{Histogram, Observation, Snapshot};
 use super::names::ERROR_TYPES;
@@ -105,7 +106,7 @@ impl PlaneMetrics {
     /// Brings the exporter up to date and returns the latencies, which it does not keep.
     pub(super) fn publish(&self) -> Snapshot {
         // What has ended is read first: every end that is seen has a begin that is seen.
-        let shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.0.shared.lock();
         let mut latency = self.0.own.latency.snapshot();
         shared.iter().for_each(|tally| latency.add(&tally.latency.snapshot()));
         let tallies = shared.iter().map(|tally| &**tally).chain([&self.0.own]);
@@ -137,7 +138,7 @@ impl PairMetrics {
     pub(super) fn new(planes: [PlaneMetrics; 2]) -> Self {
         let tally = Arc::<Tally>::default();
         for plane in &planes {
-            plane.0.shared.lock().unwrap_or_else(PoisonError::into_inner).push(tally.clone());
+            plane.0.shared.lock().push(tally.clone());
         }
         Self { tally, planes }
     }

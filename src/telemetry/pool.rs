@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics of one target of a pool of links.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::histogram::{Histogram, Snapshot};
 use super::names::{PoolMetricNames, TCP_POOL, TRANSPORT_POOL};
@@ -157,7 +158,7 @@ impl PoolSeries {
     }
 
     fn shares(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shares.lock()
     }
 }
 

@@ -2,11 +2,11 @@
 //! The figures of calls while they are made.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use biplane::{Error, Result};
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 /// Tallies that are written at once. A lock per call that hardly anybody else takes, and memory that does not grow with
@@ -30,7 +30,7 @@ impl Tallies {
     /// The one that task number `task` writes to.
     pub(crate) fn of(&self, task: usize) -> Option<MutexGuard<'_, Tally>> {
         let shard = self.0.get(task % SHARDS)?;
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(shard.lock())
     }
 
     /// Requests and items so far.

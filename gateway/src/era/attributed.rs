@@ -7,8 +7,8 @@
 //! several, it is nobody's: rather lost than shown to another.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use biplane::io::messages::PRINCIPAL;
 use biplane::proto::json;
 use biplane::{Connection, ConnectionInfo, Error, Event, Inbound, Message, Request, ResponseStream, Result, Subject};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use super::generate::answer;
@@ -104,7 +105,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Wanting>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 }
 

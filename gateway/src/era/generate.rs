@@ -4,11 +4,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use biplane::{Event, Inbound, Message, ResponseStream, Result};
 use futures_core::Stream;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The answer that `body` gives.
 pub(super) fn answer<Body>(body: impl FnOnce(Emitter) -> Body) -> ResponseStream
@@ -80,7 +81,7 @@ impl Stream for Generated {
 }
 
 fn lock(slot: &Mutex<Option<Event>>) -> MutexGuard<'_, Option<Event>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+    slot.lock()
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //! Requests that can be passed on where they come in: the server they go to is known and connected, and whoever writes to
 //! the client reads the answer itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use biplane::stream::{Source, pipe};
 use biplane::{
     Answerer, Connection, ControlMessage, Error, Event, Inbound, PeerError, Request, ResponseStream, Result,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::is_modern;
@@ -80,7 +81,7 @@ struct Relayed {
 
 impl Relayed {
     fn state(&self) -> MutexGuard<'_, Option<(ResponseStream, Counted)>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Several connections as one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use biplane::{
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 
 use crate::merge::discover::discover;
 use crate::merge::group::{Group, INVALID_PARAMS, method_not_found, param, with_body};
@@ -104,7 +105,7 @@ impl Connection for Merged {
     }
 
     async fn receive(&self) -> Result<Option<Inbound>> {
-        std::future::poll_fn(|cx| self.inbox.lock().unwrap_or_else(PoisonError::into_inner).poll(cx)).await
+        std::future::poll_fn(|cx| self.inbox.lock().poll(cx)).await
     }
 
     async fn close(&self, grace: Duration) -> Result<()> {

@@ -2,12 +2,12 @@
 //! The upstreams of one merged server, and what is remembered of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use biplane::proto::json;
 use biplane::{Error, Message, PeerError, Request, Result, Subject};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::merge::catalog::Catalogs;
 use crate::merge::kind::Kind;
@@ -180,7 +180,7 @@ impl Group {
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock()
     }
 }
 

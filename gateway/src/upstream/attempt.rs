@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One request on a connection that may have to be made anew first.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use biplane::stream::Source;
 use biplane::{ControlMessage, Error, ErrorKind, Event, Inbound, Request, ResponseStream, Result, Retry};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::live::Live;
 use crate::view::View;
@@ -46,7 +47,7 @@ struct State {
 
 impl Attempt {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use biplane::{Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::observed::{Ending, observe};
@@ -39,7 +40,7 @@ impl Leases {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 
     /// A session that was opened for a client of the same kind, or a new one from `open`.
@@ -159,7 +160,7 @@ impl Connection for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let held = self.held.get_mut().take();
         let (Some((view, place)), Some(leases)) = (held, self.leases.upgrade()) else { return };
         let is_clean =
             self.activity.open.load(Ordering::Acquire) == 0 && !self.activity.is_dirty.load(Ordering::Acquire);

@@ -4,12 +4,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use biplane::proto::jsonrpc::ids::LISTEN;
 use biplane::{Connection, ConnectionInfo, Error, Inbound, Message, Request, ResponseStream, Result, Retry, Subject};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::attempt;
@@ -63,7 +64,7 @@ impl Live {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The view that is in use.

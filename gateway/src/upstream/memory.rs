@@ -2,12 +2,12 @@
 //! What a legacy client told its session that outlives a request, so that the next session can be told the same.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use biplane::proto::json;
 use biplane::{Connection, Request, Result, Subject};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Subscriptions that are remembered.
 const MAX_REMEMBERED: usize = 1024;
@@ -26,7 +26,7 @@ struct Told {
 
 impl Memory {
     fn told(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A request passes by.

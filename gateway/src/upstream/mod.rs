@@ -11,13 +11,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use biplane::proto::json;
 use biplane::{Biplane, Connection, ConnectionInfo, Error, Result, Retry};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use self::lease::Leases;
@@ -162,7 +163,7 @@ impl Upstream {
 
     /// Connections to it that are open; of a program, its processes.
     pub fn connections(&self) -> usize {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.connections.lock();
         connections.iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
@@ -242,7 +243,7 @@ impl Upstream {
         tables.insert(principal.to_owned(), (Arc::downgrade(&table), view.facts.clone()));
         drop(tables);
         if principal.is_empty() {
-            *self.plain.lock().unwrap_or_else(PoisonError::into_inner) = Some(table.clone());
+            *self.plain.lock() = Some(table.clone());
         }
         (table, view.facts)
     }
@@ -294,7 +295,7 @@ impl Upstream {
             target = target.with_directory(directory);
         }
         let connection = self.biplane.connect_to(&target).await?;
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.lock();
         connections.retain(|connection| connection.strong_count() > 0);
         connections.push(Arc::downgrade(&connection));
         Ok(connection)
@@ -305,7 +306,7 @@ impl Upstream {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tables.lock()
     }
 
     /// Asks the server what it speaks.

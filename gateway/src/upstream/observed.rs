@@ -2,11 +2,12 @@
 //! A stream that tells when it is over, and into which something can be put that came beside it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use biplane::stream::Source;
 use biplane::{ControlMessage, Event, Inbound, ResponseStream, Result};
+use parking_lot::{Mutex, MutexGuard};
 
 /// What may wait to be read beside the stream.
 const MAX_BESIDE: usize = 1024;
@@ -56,7 +57,7 @@ pub(super) fn observe(
 
 impl Observed {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Puts a message into the stream, before whatever has not been read of it. False if there is no room.

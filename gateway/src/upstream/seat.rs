@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use biplane::{
     Result, Subject,
 };
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
@@ -81,7 +82,7 @@ impl Table {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn distribute(&self, inbound: Inbound) {
@@ -184,7 +185,7 @@ impl Table {
         let (stream, inside) = observe(stream, keeps, {
             let place = place.clone();
             move |_| {
-                let slot: Option<usize> = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let slot: Option<usize> = place.lock().take();
                 if let (Some(table), Some(slot)) = (table.upgrade(), slot) {
                     let gone = table.state().in_flight.try_remove(slot);
                     drop(gone);
@@ -192,7 +193,7 @@ impl Table {
             }
         });
         let slot = self.state().in_flight.insert((key, inside));
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
+        *place.lock() = Some(slot);
         Ok(stream)
     }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process's connection to the broker: one [`Link`] at a time, made on first use, made anew when it has died.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use biplane::{Error, Result};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::Settings;
@@ -54,13 +55,13 @@ impl Connection {
 
     /// The link that there is, without making one.
     pub(crate) fn current(&self) -> Option<Arc<Link>> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock();
         let link = latest.as_ref()?.peek()?.as_ref().ok()?;
         link.is_alive().then(|| link.clone())
     }
 
     fn attempt(&self) -> Attempt {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         let usable = |attempt: &&Attempt| match attempt.peek() {
             None => true,
             Some(outcome) => outcome.as_ref().is_ok_and(|link| link.is_alive()),

@@ -2,7 +2,7 @@
 //! The responder's side: which subjects are served.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use biplane::config::Limits;
 use biplane::plane::{EndpointGuard, RequestPlaneServer};
 use biplane::telemetry::PlaneMetrics;
 use biplane::{Detail, Dispatch, Error, Phase, Result, Subject, TransportAddress};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -178,5 +179,5 @@ impl Drop for Reservation {
 }
 
 fn lock(registered: &Mutex<Registered>) -> MutexGuard<'_, Registered> {
-    registered.lock().unwrap_or_else(PoisonError::into_inner)
+    registered.lock()
 }

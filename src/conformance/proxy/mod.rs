@@ -17,9 +17,10 @@ mod relay;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -51,7 +52,7 @@ impl FaultProxy {
 
     /// Connections that are accepted from now on follow `plan`.
     pub fn set_plan(&self, plan: Plan) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+        *self.plan.lock() = plan;
     }
 
     /// Connections that were accepted so far.
@@ -77,7 +78,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, plan: Arc<Mutex<Plan>
     let mut relays = JoinSet::new();
     while let Ok((caller, _)) = listener.accept().await {
         let number = accepted.fetch_add(1, Ordering::AcqRel);
-        let plan = plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let plan = plan.lock().clone();
         relays.spawn(relay::run(caller, target, plan, number as u64));
         while relays.try_join_next().is_some() {}
     }

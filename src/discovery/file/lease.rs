@@ -6,8 +6,10 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::process;
 use super::scan::{MAX_LEASE, holds_live_record};
@@ -55,7 +57,7 @@ impl Published {
     /// Says that the holder lives. A record that is gone, because its holder was suspended for long or the directory was
     /// cleaned, is written again.
     pub(super) fn renew(&self) -> Result<()> {
-        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = self.text.lock();
         let Some(seen) = text.as_mut() else { return Ok(()) };
         match store::touch(&self.path) {
             Ok(()) => {
@@ -76,7 +78,7 @@ impl Published {
     /// Takes the record back. Does what little it does (an unlink, at worst a short wait) where it is called: at the end
     /// of a process no other thread or task can be relied on.
     pub(super) fn withdraw(&self) {
-        if self.text.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
+        if self.text.lock().take().is_none() {
             return;
         }
         let _lock = self.store.lock(WITHDRAW_WAIT);

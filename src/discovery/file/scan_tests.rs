@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -219,7 +218,7 @@ struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
     fn files(&self) -> Vec<String> {
-        let mut files = self.0.lock().unwrap().clone();
+        let mut files = self.0.lock().clone();
         files.sort();
         files
     }
@@ -250,7 +249,7 @@ impl Visit for FileField<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "file" {
             let path = format!("{value:?}");
-            self.0.0.lock().unwrap().push(path.rsplit('/').next().unwrap_or_default().to_owned());
+            self.0.0.lock().push(path.rsplit('/').next().unwrap_or_default().to_owned());
         }
     }
 }

@@ -25,10 +25,11 @@ mod denial;
 mod place;
 mod token;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
+use parking_lot::RwLock;
 
 use self::place::Authority;
 use super::principal::Principal;
@@ -118,12 +119,12 @@ impl Gate {
 
     /// The rules as they are now.
     pub fn admission(&self) -> Arc<Admission> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     /// Replaces the rules. What was admitted before stays.
     pub fn replace(&self, admission: Admission) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admission);
+        *self.0.write() = Arc::new(admission);
     }
 }
 

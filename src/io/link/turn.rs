@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a link's driver and everyone else take turns: who writes, who wakes whom, and what the driver does next.
 
-use std::sync::MutexGuard;
 use std::task::Waker;
 use std::time::Instant;
 
 use ::bytes::BytesMut;
+use parking_lot::MutexGuard;
 
 use super::MuxLink;
 use crate::error::{Error, Result};

@@ -2,11 +2,12 @@
 //! What the two halves of a link share: the requests that went out ([`Calls`]), those that came in ([`Questions`]), what
 //! nobody has received yet ([`Inbox`]) and what waits to be written.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::calls::Calls;
@@ -70,7 +71,7 @@ impl Peer {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Sends a request, and names it. Whoever is to be woken by what comes for it may say so at once.

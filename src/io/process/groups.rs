@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 use std::io;
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::Notify;
 
@@ -111,6 +112,6 @@ impl Groups {
     }
 
     fn live(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.live.lock()
     }
 }

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::session::Session;
@@ -86,7 +87,7 @@ struct Timed(Mutex<Option<(ResponseStream, Pin<Box<Sleep>>)>>);
 
 impl Source for Timed {
     fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         let Some((stream, timer)) = &mut *inner else { return Poll::Ready(None) };
         if let Poll::Ready(event) = stream.poll_event(cx) {
             return Poll::Ready(event);
@@ -100,13 +101,13 @@ impl Source for Timed {
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
-        if let Some((stream, _)) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((stream, _)) = &*self.0.lock() {
             stream.control(message);
         }
     }
 
     fn release(&self, _key: u64) {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inner = self.0.lock().take();
         drop(inner);
     }
 }

@@ -63,7 +63,8 @@ async fn carry(mut from: ResponseStream, to: ResponseSender) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     use tokio::sync::oneshot;
 
@@ -83,7 +84,7 @@ mod tests {
             match request.subject.as_str() {
                 "echo" => Ok(said(request.message)),
                 "later" => {
-                    let told = self.0.lock().unwrap().take().unwrap();
+                    let told = self.0.lock().take().unwrap();
                     Ok(ResponseStream::deferred(async {
                         told.await.map_err(|_| Error::closed("nobody tells"))?;
                         Ok(said(request.message))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A stream of messages to a client: what one answer reads.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::replay::Replay;
 use super::settings::SessionSettings;
@@ -69,7 +70,7 @@ impl Stream {
         settings: &SessionSettings,
     ) -> Self {
         let mut stream = Self::new(number, Carries::Response { id, to }, settings.max_message_size, Some(events));
-        stream.state.get_mut().unwrap_or_else(PoisonError::into_inner).in_place = in_place;
+        stream.state.get_mut().in_place = in_place;
         stream
     }
 
@@ -84,7 +85,7 @@ impl Stream {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The request with this id is over without a response.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The answer to one request: items of the planes read as JSON-RPC messages.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::connection::Shared;
 use super::question::{Asked, cancelled};
@@ -53,7 +54,7 @@ impl Answer {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

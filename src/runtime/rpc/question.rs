@@ -2,9 +2,10 @@
 //! Requests of the server's: handed on with a sender, answered by a message of their own.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 
 use super::connection::Shared;
@@ -26,7 +27,7 @@ pub(super) struct Questions(Mutex<HashMap<Bytes, AbortHandle>>);
 
 impl Questions {
     fn open(&self) -> MutexGuard<'_, HashMap<Bytes, AbortHandle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The server no longer wants to know: whoever answers is told to stop.

@@ -2,10 +2,11 @@
 //! The caller's side against a worker that follows a script, over loopback.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Place;
@@ -78,7 +79,7 @@ impl Handler for Script {
         let verb = Verb::of(&request.message.headers)?;
         let session = request.message.headers.get_str(SESSION).map(str::to_owned);
         let own = wire::name_session(self.id, "s1");
-        if session.as_deref().is_some_and(|session| session != own.as_str() || *self.forgets.lock().unwrap()) {
+        if session.as_deref().is_some_and(|session| session != own.as_str() || *self.forgets.lock()) {
             reply.refuse(wire::unknown_session());
             return Ok(());
         }
@@ -94,7 +95,7 @@ impl Handler for Script {
             Verb::Message => match Packet::parse(&request.message.body).unwrap() {
                 Packet::Notification { method, .. } => drop(self.journal.send(format!("{method} of {of}"))),
                 Packet::Response { id, outcome } => {
-                    let waiting = self.answers.lock().unwrap().remove(&id.raw());
+                    let waiting = self.answers.lock().remove(&id.raw());
                     waiting.unwrap().send(outcome).unwrap();
                 }
                 Packet::Request { id, method, message } => {
@@ -120,7 +121,7 @@ impl Script {
             "fails" => Err(PeerError::new(-32602, "no such tool").with_data("{\"a\": 1}")),
             "asks" => {
                 let (sender, answer) = oneshot::channel();
-                self.answers.lock().unwrap().insert(Bytes::from("\"q1\""), sender);
+                self.answers.lock().insert(Bytes::from("\"q1\""), sender);
                 reply.send(notification("notifications/progress", r#"{"progress":1}"#).to_bytes()).await?;
                 let question = Packet::Request {
                     id: Id::from_raw(Bytes::from("\"q1\"")).unwrap(),
@@ -320,13 +321,13 @@ async fn a_session_that_the_worker_forgot_is_lost_and_safe_to_open_elsewhere() {
     let worker = world.worker(1).await;
     let caller = world.runtime(9);
     let connection = in_session(&caller).await;
-    *worker.forgets.lock().unwrap() = true;
+    *worker.forgets.lock() = true;
     let error = within(connection.request(ask("where", "{}"))).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Closed, Retry::Safe), "{error}");
     assert!(within(connection.receive()).await.unwrap().is_none(), "the receiver is told");
     let error = connection.open(ask("where", "{}")).unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Closed, Retry::Safe));
-    *worker.forgets.lock().unwrap() = false;
+    *worker.forgets.lock() = false;
     let fresh = in_session(&caller).await;
     assert_eq!(text(&*fresh, "where", "{}").await, "\"1 of session\"");
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The worker's side: a service whose requests are messages of sessions.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::Place;
 use super::wire::{self, SESSION, Verb};
@@ -60,7 +61,7 @@ impl Listener for RpcListener {
 
     /// New callers go elsewhere at once. Sessions that are here still get the answers that their calls wait for.
     async fn close(&self, grace: Duration) -> Result<()> {
-        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut serving = self.serving.lock().take();
         serving.iter_mut().for_each(Serving::withdraw);
         self.sessions.close(grace).await;
         Ok(())

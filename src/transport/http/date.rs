@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The header `date` (RFC 9110, section 6.6.1), made once a second.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The date of one link's responses.
@@ -15,7 +15,7 @@ impl Dates {
     /// The date, at most a second old.
     pub(super) fn now(&self) -> HeaderValue {
         let now = Instant::now();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         match &*last {
             Some((made, date)) if now.duration_since(*made) < Duration::from_secs(1) => date.clone(),
             _ => {

@@ -4,9 +4,10 @@
 //! hyper's own `header_read_timeout` also runs while a link is idle between requests, which would end every pooled link
 //! after the few seconds that a head may take.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::listen::Events;
@@ -95,7 +96,7 @@ impl Activity {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// URLs that are remembered.
 const MAX_KNOWN: usize = 1024;
@@ -63,6 +64,6 @@ impl Known {
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<String, Finding>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
@@ -129,7 +130,7 @@ impl HttpLink {
     }
 
     fn sender(&self) -> MutexGuard<'_, Sender> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

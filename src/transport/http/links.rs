@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
+use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use super::incoming::{self, Incoming};
@@ -76,7 +77,7 @@ impl Links {
 
     /// The place that a URL names; parsed once.
     pub(super) fn place(&self, url: &str) -> Result<Arc<Place>> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         if let Some((_, place)) = places.last.as_ref().filter(|(last, _)| last == url) {
             return Ok(place.clone());
         }

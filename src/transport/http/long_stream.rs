@@ -5,10 +5,11 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::listen::Events;
@@ -27,12 +28,12 @@ impl Handover {
 
     /// Takes the events away from whoever wrote them until now, who then has an endless body.
     pub(super) fn take(&self) -> Option<Box<Events>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 
     /// The next chunk.
     pub(super) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &mut *self.0.lock() {
             Some(events) => events.poll_chunk(cx),
             None => Poll::Pending,
         }
@@ -40,7 +41,7 @@ impl Handover {
 
     /// Whether the end has been written.
     pub(super) fn is_over(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|events| events.is_over())
+        self.0.lock().as_ref().is_some_and(|events| events.is_over())
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use parking_lot::RwLock;
 use tokio::sync::OnceCell;
 
 use super::accept::negotiate;
@@ -78,7 +79,7 @@ impl RequestPlaneServer for HttpRequestServer {
         let port = self.listening().await?.address().port();
         let endpoints = self.site.endpoints.clone();
         let segment = head::encode_subject(&subject);
-        match endpoints.write().unwrap_or_else(PoisonError::into_inner).entry(segment.clone()) {
+        match endpoints.write().entry(segment.clone()) {
             Entry::Vacant(place) => drop(place.insert((subject, dispatch))),
             Entry::Occupied(_) => {
                 return Err(Error::config(format!("the endpoint {subject} is registered already"))
@@ -90,7 +91,7 @@ impl RequestPlaneServer for HttpRequestServer {
         let host = advertised_host(config, &config.http.request.host);
         let url = format!("http://{host}:{port}{}/{segment}", config.http.request_root);
         Ok(EndpointGuard::new(TransportAddress::http(url), move || {
-            endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+            endpoints.write().remove(&segment);
         }))
     }
 
@@ -158,13 +159,13 @@ impl RequestSite {
                 .with_hint(format!("post to {root}/SUBJECT; `biplane services` lists what is served"));
             return Err(error.into());
         };
-        if let Some(endpoint) = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(rest) {
+        if let Some(endpoint) = self.endpoints.read().get(rest) {
             return Ok(endpoint.clone());
         }
         // It may be written in another way.
         let subject = head::decode_subject(rest)?;
         let segment = head::encode_subject(&subject);
-        let endpoint = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(&segment).cloned();
+        let endpoint = self.endpoints.read().get(&segment).cloned();
         endpoint.ok_or_else(|| {
             Error::no_service(format!("no endpoint {subject} is registered here"))
                 .with_retry(Retry::Safe)

@@ -2,11 +2,12 @@
 //! Connections by name: two ends of one link, each of which may ask, answer and notify.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -131,7 +132,7 @@ impl Listener for MemListener {
     }
 
     async fn accept(&self) -> Result<Option<Arc<dyn Connection>>> {
-        Ok(std::future::poll_fn(|cx| self.queue.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)).await)
+        Ok(std::future::poll_fn(|cx| self.queue.lock().poll_recv(cx)).await)
     }
 }
 
@@ -203,7 +204,7 @@ impl Inbox {
     }
 
     fn push(&self, inbound: Inbound, permit: OwnedSemaphorePermit) -> Result<()> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = self.sender.lock();
         let sent = sender.as_ref().and_then(|sender| sender.send((inbound, permit)).ok());
         drop(sender);
         match sent {
@@ -214,14 +215,14 @@ impl Inbox {
 
     /// Nothing more comes; what is there can still be received.
     fn finish(&self) {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.sender.lock().take();
         self.notifications.close();
     }
 
     /// Nobody receives any more: what waits is refused.
     fn discard(&self) {
         self.finish();
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let mut left = Vec::new();
         while let Ok((inbound, _)) = queue.try_recv() {
             left.push(inbound);
@@ -307,7 +308,7 @@ impl Connection for MemConnection {
             return Ok(None);
         }
         let queued = std::future::poll_fn(|cx| {
-            let mut queue = self.ours().queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.ours().queue.lock();
             match queue.poll_recv(cx) {
                 Poll::Ready(queued) => Poll::Ready(queued),
                 Poll::Pending => Poll::Pending,

@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use super::options::MemOptions;
@@ -66,7 +67,7 @@ impl Source for Faulty {
             self.link.cut();
             return Poll::Ready(Some(Err(Error::peer_closed(0, false))));
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.held.is_none() {
             let Some(stream) = &mut state.stream else { return Poll::Ready(None) };
             let event = match ready!(stream.poll_event(cx)) {
@@ -94,19 +95,19 @@ impl Source for Faulty {
     }
 
     fn control(&self, _key: u64, message: ControlMessage) {
-        if let Some(stream) = &self.state.lock().unwrap_or_else(PoisonError::into_inner).stream {
+        if let Some(stream) = &self.state.lock().stream {
             stream.control(message);
         }
     }
 
     fn forward(&self, _key: u64, inbound: Inbound) {
-        if let Some(stream) = &self.state.lock().unwrap_or_else(PoisonError::into_inner).stream {
+        if let Some(stream) = &self.state.lock().stream {
             stream.forward(inbound);
         }
     }
 
     fn release(&self, _key: u64) {
-        let stream = self.state.lock().unwrap_or_else(PoisonError::into_inner).stream.take();
+        let stream = self.state.lock().stream.take();
         drop(stream);
     }
 }

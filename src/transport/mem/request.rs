@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::faulty::Faults;
 use super::network::MemNetwork;
@@ -152,6 +153,6 @@ impl RequestPlaneServer for MemRequestServer {
     }
 }
 
-fn lock(endpoints: &Mutex<Vec<Registered>>) -> std::sync::MutexGuard<'_, Vec<Registered>> {
-    endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(endpoints: &Mutex<Vec<Registered>>) -> parking_lot::MutexGuard<'_, Vec<Registered>> {
+    endpoints.lock()
 }

@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::CREDIT;
@@ -84,7 +85,7 @@ impl ResponsePlane for MemResponsePlane {
     async fn expect(&self, context: &RequestContext, _to: &TransportAddress) -> Result<PendingResponse> {
         self.streams.check_open()?;
         let ticket = self.network.ticket();
-        let token = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).token()?;
+        let token = self.tokens.lock().token()?;
         let expires = Instant::now() + self.call_home_timeout;
         let slot = Arc::new(Slot::default());
         let reservation = Reservation {
@@ -148,7 +149,7 @@ struct State {
 
 impl Slot {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn fill(&self, answer: Arc<Tracked>) {

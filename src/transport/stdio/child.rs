@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{oneshot, watch};
@@ -144,7 +145,7 @@ async fn keep(keeper: Keeper, stderr: ChildStderr) {
     }
     let status = status.inspect_err(|error| tracing::warn!(target: "biplane::stdio", "{error}")).ok();
     tracing::debug!(target: "biplane::stdio", ?status, "ended: {name}");
-    let said = said.lock().unwrap_or_else(PoisonError::into_inner).text();
+    let said = said.lock().text();
     told.send_replace(Some(Arc::new(Ended { status, said })));
     drop(place);
 }
@@ -153,6 +154,6 @@ async fn keep(keeper: Keeper, stderr: ChildStderr) {
 async fn listen(mut stderr: ChildStderr, said: Arc<Mutex<Tail>>) {
     let mut piece = vec![0; 4096];
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {
-        said.lock().unwrap_or_else(PoisonError::into_inner).push(piece.get(..read).unwrap_or_default());
+        said.lock().push(piece.get(..read).unwrap_or_default());
     }
 }

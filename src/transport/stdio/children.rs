@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All children of one runtime: how many, how fast, and that none outlives it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rate::Rate;
@@ -44,7 +45,7 @@ impl Children {
                     .with_hint("BIPLANE_STDIO_MAX_CHILDREN sets how many there may be"));
             }
         };
-        let turn = self.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now(), self.patience);
+        let turn = self.rate.lock().take(Instant::now(), self.patience);
         let wait = turn.map_err(|wait| {
             Error::overloaded(format!("too many children are being started: the next turn is in {wait:.0?}"))
                 .with_retry(Retry::Safe)

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -98,8 +98,8 @@ impl ChildWire {
         self.is_shut.get_or_insert_with(|| Box::pin(tokio::time::sleep(EXPLAINED)));
     }
 
-    fn said(&self) -> std::sync::MutexGuard<'_, crate::io::process::Tail> {
-        self.child.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> parking_lot::MutexGuard<'_, crate::io::process::Tail> {
+        self.child.said.lock()
     }
 
     /// `done`, or the child's end in place of an error of its pipe.

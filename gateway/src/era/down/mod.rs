@@ -6,7 +6,7 @@
 //! `subscriptions/listen` stream of the session.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use biplane::{
     Connection, ConnectionInfo, Error, Inbound, Message, PeerError, Request, ResponseStream, Result, Subject,
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::capabilities::{Askable, carried_over};
 use super::edit::Object;
@@ -95,7 +96,7 @@ impl Shared {
         if !self.logs {
             return self.meta.clone();
         }
-        let level = *self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = *self.level.lock();
         let level = format!(",\"{}\":\"{}\"", key::LOG_LEVEL, level.name());
         [&self.meta, level.as_bytes()].concat().into()
     }
@@ -104,7 +105,7 @@ impl Shared {
         let level = json::get(params, &["level"]).and_then(|raw| Level::read(&raw)).ok_or_else(|| {
             PeerError::new(code::INVALID_PARAMS, "level is one of the eight severities of RFC 5424, such as \"info\"")
         })?;
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        *self.level.lock() = level;
         Ok(empty())
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use biplane::{Message, Request, Subject};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -23,7 +24,7 @@ fn logger(go: Arc<Notify>) -> (Arc<Mutex<Own>>, Arc<Peer>) {
     let peer = Peer::new(move |call: Call| {
         let (own, go) = (shared.clone(), go.clone());
         async move {
-            let peer = own.lock().unwrap().clone().unwrap();
+            let peer = own.lock().clone().unwrap();
             for level in ["debug", "info", "error"] {
                 peer.tell("notifications/message", &json!({"level": level, "data": 1}));
             }
@@ -33,7 +34,7 @@ fn logger(go: Arc<Notify>) -> (Arc<Mutex<Own>>, Arc<Peer>) {
             call.give(json!({})).await;
         }
     });
-    *own.lock().unwrap() = Some(peer.clone());
+    *own.lock() = Some(peer.clone());
     (own, peer)
 }
 
@@ -48,7 +49,7 @@ async fn the_request_that_wants_log_messages_gets_them_before_its_result() {
         assert!(seen.outcome.is_ok());
     }
     assert!(plain(&connection, "tools/call", json!({})).await.told.is_empty());
-    own.lock().unwrap().take();
+    own.lock().take();
 }
 
 #[tokio::test]
@@ -68,5 +69,5 @@ async fn nobody_sees_what_may_be_of_another_client() {
     go.notify_one();
     assert_eq!(told(&mut slow).await.1["level"], "error");
     assert!(slow.next().await.unwrap().is_ok());
-    own.lock().unwrap().take();
+    own.lock().take();
 }

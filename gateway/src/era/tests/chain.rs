@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Both bridges, one behind the other, and real links of messages between them: what goes in comes out.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use biplane::testing::rpc_pair;
 use biplane::{Connection, Event, Inbound, PeerError};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::down::{client, facts};
@@ -79,7 +80,7 @@ impl Downs {
 impl LegacySessions for Downs {
     async fn shared(&self, client: &Client) -> biplane::Result<View> {
         let plain = Client { capabilities: "{}".into(), ..client.clone() };
-        Ok(self.2.lock().unwrap().get_or_insert_with(|| self.session(&plain)).clone())
+        Ok(self.2.lock().get_or_insert_with(|| self.session(&plain)).clone())
     }
 
     async fn exclusive(&self, client: &Client) -> biplane::Result<View> {

@@ -75,7 +75,7 @@ async fn a_listener_outlives_the_session() {
     let mut stream = connection.open(request("subscriptions/listen", &filter)).unwrap();
     assert_eq!(told(&mut stream).await.0, "notifications/subscriptions/acknowledged");
     let next = quiet();
-    *sessions.peer.lock().unwrap() = next.clone();
+    *sessions.peer.lock() = next.clone();
     peer.hang_up();
     assert_eq!(told(&mut stream).await.0, "notifications/tools/list_changed", "it may have been missed");
     next.tell("notifications/tools/list_changed", &json!({"n": 2}));

@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use biplane::{
     Connection, ConnectionInfo, Error, Event, Inbound, Message, PeerError, Request, ResponseSender, ResponseStream,
     Result, Subject,
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
@@ -61,7 +62,7 @@ impl Peer {
 
     /// Requests so far.
     pub(crate) fn asked(&self) -> Vec<(String, Value)> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 
     pub(crate) fn asked_for(&self, method: &str) -> Vec<Value> {
@@ -92,7 +93,7 @@ impl Peer {
     }
 
     pub(crate) fn notified(&self) -> Vec<String> {
-        self.notified.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
+        self.notified.lock().iter().map(|(method, _)| method.clone()).collect()
     }
 
     /// Says something unasked.
@@ -102,11 +103,11 @@ impl Peer {
 
     /// Ends the connection.
     pub(crate) fn hang_up(&self) {
-        drop(self.unasked.lock().unwrap().take());
+        drop(self.unasked.lock().take());
     }
 
     fn send(&self, inbound: Inbound) {
-        drop(self.unasked.lock().unwrap().as_ref().unwrap().send(inbound));
+        drop(self.unasked.lock().as_ref().unwrap().send(inbound));
     }
 
     /// Asks something outside of any call, as a server on one byte stream has to.
@@ -186,7 +187,7 @@ impl Connection for Peer {
     fn open(&self, request: Request) -> Result<ResponseStream> {
         let (reply, answer) = pipe(1 << 20, 1 << 20);
         let (method, params) = (request.subject.to_string(), value(&request.message));
-        self.asked.lock().unwrap().push((method.clone(), params.clone()));
+        self.asked.lock().push((method.clone(), params.clone()));
         self.changed.notify_waiters();
         self.running.fetch_add(1, Ordering::SeqCst);
         let running = Running(self.running.clone(), self.changed.clone());
@@ -199,7 +200,7 @@ impl Connection for Peer {
     }
 
     async fn notify(&self, subject: &Subject, message: Message) -> Result<()> {
-        self.notified.lock().unwrap().push((subject.to_string(), value(&message)));
+        self.notified.lock().push((subject.to_string(), value(&message)));
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A modern client over a legacy server.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use biplane::{Connection, ControlMessage, Message, Request, Subject};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -33,7 +34,7 @@ impl Sessions {
     }
 
     fn view(&self) -> View {
-        let connection = self.peer.lock().unwrap().clone();
+        let connection = self.peer.lock().clone();
         View { connection, facts: facts(Era::Legacy, "2025-11-25", &self.capabilities) }
     }
 }
@@ -46,7 +47,7 @@ impl LegacySessions for Sessions {
     }
 
     async fn exclusive(&self, client: &Client) -> biplane::Result<View> {
-        self.leased.lock().unwrap().push(client.clone());
+        self.leased.lock().push(client.clone());
         Ok(self.view())
     }
 }
@@ -167,7 +168,7 @@ async fn a_plain_request_goes_to_the_shared_session_without_what_is_modern_in_it
     );
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "s");
     plain(&connection, "tools/call", modern(json!({"name": "x"}), &json!({}))).await;
-    assert!(sessions.leased.lock().unwrap().is_empty());
+    assert!(sessions.leased.lock().is_empty());
 }
 
 #[tokio::test]
@@ -193,7 +194,7 @@ async fn a_question_becomes_a_result_and_the_retry_its_answer() {
         json!({"user_name": {"method": "elicitation/create",
         "params": {"message": "who?", "requestedSchema": {"type": "object"}}}})
     );
-    assert_eq!(sessions.leased.lock().unwrap()[0].capabilities, everything().to_string());
+    assert_eq!(sessions.leased.lock()[0].capabilities, everything().to_string());
     let retry = json!({"name": "t", "arguments": {"b": 2, "a": 1}, "requestState": result["requestState"],
         "inputResponses": {"user_name": accept(&json!({"name": "Ann"})), "extra": {"x": 1}}});
     let second = ask(&connection, retry.clone()).await;
@@ -266,7 +267,7 @@ fn inquisitor(peer: Arc<Mutex<Option<Arc<Peer>>>>) -> Arc<Peer> {
     Peer::new(move |call: Call| {
         let peer = peer.clone();
         async move {
-            let peer = peer.lock().unwrap().clone().unwrap();
+            let peer = peer.lock().clone().unwrap();
             let name = json!({"message": "who?"});
             let sample = json!({"messages": [], "maxTokens": 1});
             let nothing = json!({});
@@ -299,7 +300,7 @@ fn answers_of(requests: &Value) -> Value {
 async fn what_is_asked_at_once_is_one_round_and_what_comes_later_another() {
     let own = Arc::new(Mutex::new(None));
     let peer = inquisitor(own.clone());
-    *own.lock().unwrap() = Some(peer.clone());
+    *own.lock() = Some(peer.clone());
     let (connection, _) = server(&peer, &json!({}));
     let first = ask(&connection, json!({"name": "t"})).await;
     let mut keys: Vec<_> = first.result()["inputRequests"].as_object().unwrap().keys().cloned().collect();
@@ -316,7 +317,7 @@ async fn what_is_asked_at_once_is_one_round_and_what_comes_later_another() {
     assert_eq!(third.result()["got"][0]["content"]["key"], "elicitation-1");
     assert_eq!(third.result()["got"][1]["model"], "m");
     assert_eq!(third.result()["got"][3]["content"]["key"], "elicitation-2");
-    own.lock().unwrap().take();
+    own.lock().take();
 }
 
 #[tokio::test]
@@ -332,7 +333,7 @@ async fn a_client_is_asked_only_what_it_declared() {
         let data: Value = serde_json::from_slice(&error.data).unwrap();
         assert_eq!(data, json!({"requiredCapabilities": {"elicitation": {}}}));
     }
-    assert_eq!(sessions.leased.lock().unwrap().len(), 1);
+    assert_eq!(sessions.leased.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -436,7 +437,7 @@ fn logger(own: Arc<Mutex<Option<Arc<Peer>>>>) -> Arc<Peer> {
         let own = own.clone();
         async move {
             if call.method == "tools/call" {
-                let peer = own.lock().unwrap().clone().unwrap();
+                let peer = own.lock().clone().unwrap();
                 peer.tell("notifications/message", &json!({"level": "debug", "data": 0}));
                 peer.tell("notifications/message", &json!({"level": "warning", "data": 1}));
                 call.tell("notifications/message", &json!({"level": "error", "data": 2})).await;
@@ -452,7 +453,7 @@ async fn log_messages_go_to_the_call_that_wants_them() {
     for capabilities in [json!({}), everything()] {
         let own = Arc::new(Mutex::new(None));
         let peer = logger(own.clone());
-        *own.lock().unwrap() = Some(peer.clone());
+        *own.lock() = Some(peer.clone());
         let (connection, _) = server(&peer, &json!({"logging": {}}));
         for _ in 0..50 {
             let seen = plain(&connection, "tools/call", modern(wanting("info"), &capabilities)).await;
@@ -463,7 +464,7 @@ async fn log_messages_go_to_the_call_that_wants_them() {
         assert_eq!(peer.asked_for("logging/setLevel")[0], json!({"level": "info"}));
         let seen = plain(&connection, "tools/call", modern(json!({}), &capabilities)).await;
         assert!(seen.told.is_empty());
-        own.lock().unwrap().take();
+        own.lock().take();
     }
 }
 
@@ -489,11 +490,11 @@ async fn two_calls_that_want_logs_do_not_share_a_session() {
     });
     peer.saw("tools/call", 1).await;
     assert!(plain(&connection, "tools/call", wanting("fast")).await.outcome.is_ok());
-    assert_eq!(sessions.leased.lock().unwrap().len(), 1);
+    assert_eq!(sessions.leased.lock().len(), 1);
     go.notify_one();
     assert!(slow.await.unwrap().outcome.is_ok());
     plain(&connection, "tools/call", wanting("fast")).await;
-    assert_eq!(sessions.leased.lock().unwrap().len(), 1, "the place is free again");
+    assert_eq!(sessions.leased.lock().len(), 1, "the place is free again");
 }
 
 #[tokio::test]

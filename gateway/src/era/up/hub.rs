@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use biplane::proto::json;
 use biplane::{Connection, Error, ErrorKind, Inbound, Message, PeerError, Request, ResponseSender, Result, Subject};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use super::LegacySessions;
@@ -68,7 +69,7 @@ impl Hubs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, Arc<Hub>>> {
-        self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hubs.lock()
     }
 }
 
@@ -353,5 +354,5 @@ impl Drop for Listener {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

@@ -3,9 +3,9 @@
 //! nothing, and what waits for it is bounded by what it subscribed to.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use biplane::{Message, Subject};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::era::filter::{Filter, List};
@@ -72,6 +72,6 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<News>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A server that answers by a script.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use biplane::{
     Subject,
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, mpsc};
 
@@ -72,7 +73,7 @@ impl Server {
     }
 
     fn with(self, edit: impl FnOnce(&mut Script)) -> Self {
-        edit(&mut self.script.lock().unwrap());
+        edit(&mut self.script.lock());
         self
     }
 
@@ -116,7 +117,7 @@ impl Server {
     }
 
     pub(super) fn set_tools(&self, names: &[&str]) {
-        self.script.lock().unwrap().tools = owned(names);
+        self.script.lock().tools = owned(names);
     }
 
     pub(super) fn view(self: &Arc<Self>) -> View {
@@ -140,12 +141,12 @@ impl Server {
 
     /// Params of the requests of this method so far.
     pub(super) fn asked(&self, method: &str) -> Vec<Value> {
-        let script = self.script.lock().unwrap();
+        let script = self.script.lock();
         script.asked.iter().filter(|(asked, _)| asked == method).map(|(_, params)| params.clone()).collect()
     }
 
     pub(super) fn told(&self) -> Vec<String> {
-        self.script.lock().unwrap().told.clone()
+        self.script.lock().told.clone()
     }
 
     pub(super) fn say(&self, method: &'static str, params: &str) {
@@ -155,7 +156,7 @@ impl Server {
 
     /// The sender of the last `subscriptions/listen`.
     pub(super) fn listener(&self) -> ResponseSender {
-        self.script.lock().unwrap().listeners.pop().unwrap()
+        self.script.lock().listeners.pop().unwrap()
     }
 
     fn answer(script: &mut Script, method: &str, params: &Value) -> Result<Value, PeerError> {
@@ -218,7 +219,7 @@ impl Connection for Server {
         let body = &request.message.body;
         let params: Value = if body.is_empty() { json!({}) } else { serde_json::from_slice(body).unwrap() };
         json::check(if body.is_empty() { b"{}" } else { body }).unwrap();
-        let script = &mut *self.script.lock().unwrap();
+        let script = &mut *self.script.lock();
         script.asked.push((request.subject.to_string(), params.clone()));
         if request.subject.as_str() == "subscriptions/listen" {
             let (sender, stream) = biplane::stream::pipe(1 << 20, 1 << 20);
@@ -238,7 +239,7 @@ impl Connection for Server {
     }
 
     async fn notify(&self, subject: &Subject, _message: Message) -> Result<()> {
-        self.script.lock().unwrap().told.push(subject.to_string());
+        self.script.lock().told.push(subject.to_string());
         Ok(())
     }
 

@@ -3,11 +3,12 @@
 //! on the stream. The session lives as long as the stream.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use http::Response;
 use http::request::Parts;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::super::body::Body;
 use super::super::incoming::Incoming;
@@ -44,13 +45,13 @@ struct State {
 
 impl Channels {
     fn all(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Channel>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 impl Channel {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Makes `session` the stream's, unless it has one.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the requests of one connection share, and what becomes of messages that belong to none of them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::super::endpoint::{Carriage, Endpoint};
@@ -62,8 +63,8 @@ impl Client {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn inbox(&self) -> parking_lot::MutexGuard<'_, Inbox> {
+        self.inbox.lock()
     }
 
     /// Keeps a message for whoever receives.

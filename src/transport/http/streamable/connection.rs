@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -54,7 +55,7 @@ impl StreamableConnection {
     /// Opens the session's own stream. Resolves when the server has answered, or will not soon.
     fn start_push(&self) -> impl Future<Output = ()> + Send + use<> {
         let (settle, settled) = oneshot::channel();
-        let mut push = self.push.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut push = self.push.lock();
         if push.is_none() {
             *push = Some(tokio::spawn(push::listen(Arc::downgrade(&self.client), settle)).abort_handle());
         }
@@ -64,7 +65,7 @@ impl StreamableConnection {
     }
 
     fn stop_push(&self) {
-        let push = self.push.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let push = self.push.lock().take();
         push.into_iter().for_each(|push| push.abort());
     }
 }

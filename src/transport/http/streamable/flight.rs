@@ -2,9 +2,10 @@
 //! Requests that are under way, by their id.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::client::Client;
@@ -41,7 +42,7 @@ impl Flights {
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<u64, Followed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,9 +2,10 @@
 //! Requests of a legacy server, whose answers are posted back.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::client::Client;
@@ -29,7 +30,7 @@ impl Questions {
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<Id, oneshot::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

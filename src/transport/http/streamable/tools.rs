@@ -2,7 +2,9 @@
 //! What a connection learned of its server's tools: which arguments are mirrored into headers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::message::Message;
 use crate::proto::mcp::mirror::{Mirrored, read_tools};
@@ -25,7 +27,7 @@ impl Tools {
         if let Some(cleaned) = listed.cleaned {
             result.body = cleaned;
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         for (name, mirrored) in listed.tools {
             if mirrored.is_empty() {
                 known.remove(&name);
@@ -38,6 +40,6 @@ impl Tools {
 
     /// The mirrored arguments of a tool, as far as its server told.
     pub(super) fn mirrored(&self, tool: &str) -> Arc<[Mirrored]> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tool).cloned().unwrap_or_default()
+        self.0.lock().get(tool).cloned().unwrap_or_default()
     }
 }

@@ -5,10 +5,11 @@
 //! blocks on its own threads. A thread that still reads when the process ends is no obstacle to its end.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::input::Input;
@@ -61,7 +62,7 @@ impl Listener for OwnListener {
 
     /// One connection, and `None` once it is over.
     async fn accept(&self) -> Result<Option<Arc<dyn Connection>>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open.lock().take();
         let Some(open) = open else {
             // Only ever an error, when the sender is dropped.
             let _ = self.closed.clone().changed().await;
@@ -120,7 +121,7 @@ mod tests {
         let streams = OwnStreams::default();
         let listener = streams.listen(1024).unwrap();
         assert!(streams.listen(1024).is_err_and(|error| error.phase() == Some(Phase::Listen)));
-        let open = listener.open.lock().unwrap().take().unwrap();
+        let open = listener.open.lock().take().unwrap();
         let (stdin, theirs) = io::pipe().unwrap();
         let connection = connection(stdin, io::sink(), open, 1024).unwrap();
         drop(theirs);

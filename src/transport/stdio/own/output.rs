@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::io::AsyncWrite;
 
 /// Bytes that wait for the thread; beyond them the link waits.
@@ -40,7 +41,7 @@ impl Output {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn write(&self, mut into: impl Write) {
@@ -50,7 +51,7 @@ impl Shared {
                 if state.is_over {
                     return;
                 }
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut state);
             }
             let piece = state.waiting.split();
             state.is_writing = true;

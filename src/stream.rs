@@ -39,10 +39,6 @@ use unread::Unread;
 
 /// What comes on an answer, in order.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a reader of items takes them by `poll_item`, which moves no event; who takes events gets them without a box"
-)]
 pub enum Event {
     /// The next item.
     Item(Message),

@@ -46,7 +46,6 @@ struct State {
     closed: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "made and taken apart at once")]
 enum Step {
     /// `None` is the end.
     Return(Option<Inbound>),

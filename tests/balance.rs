@@ -235,7 +235,9 @@ fn what_ran_once_is_not_run_again_when_its_instance_dies() {
                 assert_eq!(ran.len(), 1, "{planes:?}, {items} items: {ran:?}");
                 // Another call is another request: it finds the one that lives.
                 let mut answer = caller.call("job", "again").await.expect("a valid name");
-                assert_eq!(answer.next().await.expect("an item").expect("no error").body, "other", "{planes:?}");
+                let item = answer.next().await.expect("an item");
+                let item = item.unwrap_or_else(|again| panic!("{planes:?}, {items} items: {error:?}, then {again:?}"));
+                assert_eq!(item.body, "other", "{planes:?}");
                 assert!(answer.next().await.is_none());
                 caller.shutdown(Duration::from_secs(5)).await;
             }));

@@ -403,12 +403,21 @@ impl State {
         let Stage::Answering { attempt, has_begun, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Some(error);
         };
-        if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect) {
+        let is_lost = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect);
+        if is_lost {
             // Whoever calls next shall not meet the same dead connection.
             attempt.forget();
         }
-        let failed = self.failed(attempt, error);
-        if has_begun { Some(failed.error) } else { self.recover(*failed) }
+        if !has_begun {
+            let failed = self.failed(attempt, error);
+            return self.recover(*failed);
+        }
+        if is_lost {
+            // Nor the same instance, if there is another: it may have other links that nobody knows yet to be as dead, and
+            // what is written to one of those is not sent again.
+            attempt.chosen.pick.failed(Instant::now());
+        }
+        Some(self.failed(attempt, error).error)
     }
 
     /// An attempt failed before anything of the answer came.

@@ -172,7 +172,7 @@ pub struct Mux {
     streams: Streams,
     out: Out,
     /// Bytes of a body that is sent in one frame if there is credit for it.
-    largest_plain: usize,
+    largest_plain: u32,
     link_credit: i64,
     link_owed: u32,
     link_recv_credit: i64,
@@ -208,7 +208,8 @@ impl Mux {
             limits: limits.into(),
             streams: Streams::default(),
             out: Out::default(),
-            largest_plain: send::part(&theirs).min(limits.max_message),
+            // A part is far below 4 GiB.
+            largest_plain: send::part(&theirs).min(limits.max_message) as u32,
             link_credit: theirs.link_window.into(),
             link_owed: 0,
             link_recv_credit: ours.link_window.into(),

@@ -70,7 +70,7 @@ impl Mux {
     pub(crate) fn push_plain(&mut self, key: Key, message: &mut Message) -> bool {
         let Message { headers, body } = message;
         let len = body.len();
-        if !headers.is_empty() || len > self.largest_plain || self.out.is_full() {
+        if !headers.is_empty() || len > self.largest_plain as usize || self.out.is_full() {
             return false;
         }
         let Some(stream) = self.streams.get_mut(key) else { return false };

@@ -15,7 +15,7 @@ use self::discard::Discard;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
 use crate::plane::{Ack, Handler, HandlerFuture, Opened, ReplyTo, ResponsePlanes};
-use crate::stream::{Polled, ResponseSender, Supervisor, pipe};
+use crate::stream::{ResponseSender, Supervisor, pipe};
 use crate::telemetry::{InFlight, PlaneMetrics};
 
 mod discard;
@@ -93,7 +93,7 @@ impl Dispatch {
 
     /// [`launch`](Self::launch) for one of several requests that came together.
     pub fn launch_in(&self, turn: &mut Turn, request: Request, mut reply: ResponseSender) {
-        let supervisor = reply.supervise();
+        let mut supervisor = reply.supervise();
         let deadline = request.context.deadline;
         self.metrics.begun();
         let place = match Place::take(&self.inner) {
@@ -108,11 +108,11 @@ impl Dispatch {
         let mut future = self.inner.handler.start(request, reply);
         // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
         match supervisor.in_place(|| poll(&mut future, &mut Context::from_waker(Waker::noop()))) {
-            Polled::Ready(outcome, settling) => {
+            Poll::Ready(outcome) => {
                 self.count(turn, &outcome);
-                settling.settle(outcome);
+                supervisor.settle(outcome);
             }
-            Polled::Pending(supervisor) => {
+            Poll::Pending => {
                 let state = State::Running(future);
                 let metrics = self.metrics.begun_at(turn.arrived());
                 let supervisor = Some(supervisor);

@@ -34,7 +34,7 @@ pub(crate) use arrivals::{Arrival, Queue, Waiting};
 use deferred::Deferred;
 use events::Events;
 pub use pipe::pipe;
-pub(crate) use supervisor::{Polled, Supervisor};
+pub(crate) use supervisor::Supervisor;
 use unread::Unread;
 
 /// What comes on an answer, in order.
@@ -423,9 +423,10 @@ impl ResponseSender {
         Self { sink, key, has_spare: false }
     }
 
-    /// The stream `key` of `sink`, of which this is two holders: one for the supervisor that there is going to be.
-    pub(crate) fn with_spare(sink: Arc<dyn Sink>, key: u64) -> Self {
-        Self { sink, key, has_spare: true }
+    /// The same as two holders, which the stream has already: one is for the supervisor that there is going to be.
+    pub(crate) fn with_spare(mut self) -> Self {
+        self.has_spare = true;
+        self
     }
 
     /// Sends an item as soon as there is credit.

@@ -90,6 +90,7 @@ struct Fixed {
     peer: Box<str>,
     streams_per_link: u32,
     service: Arc<dyn Service>,
+    is_supervised: bool,
     /// Tells those who wait for the end. They come and go as often as somebody receives, so none may leave a trace.
     ended: Notify,
 }
@@ -102,12 +103,14 @@ impl MuxLink {
         service: Arc<dyn Service>,
         streams: usize,
     ) -> Self {
-        let mux = if service.is_supervised() { mux.with_supervisors() } else { mux };
+        let is_supervised = service.is_supervised();
+        let mux = if is_supervised { mux.with_supervisors() } else { mux };
         let fixed = Fixed {
             transport,
             peer: peer.into_boxed_str(),
             streams_per_link: u32::try_from(streams).unwrap_or(u32::MAX),
             service,
+            is_supervised,
             ended: Notify::new(),
         };
         Self { state: Mutex::new(State::new(mux)), fixed: Box::new(fixed) }
@@ -219,13 +222,11 @@ impl MuxLink {
         let IncomingRequest { key, subject, context, reply_to, message, has_items } = incoming;
         let items = has_items.then(|| Box::new(ResponseStream::new(self.clone(), key as u64)));
         let request = Request { subject, context, message, items };
-        let service = &self.fixed.service;
-        let reply = if service.is_supervised() {
-            ResponseSender::with_spare(self.clone(), key as u64)
-        } else {
-            ResponseSender::new(self.clone(), key as u64)
-        };
-        service.request(self, turn, request, reply_to, reply);
+        let mut reply = ResponseSender::new(self.clone(), key as u64);
+        if self.fixed.is_supervised {
+            reply = reply.with_spare();
+        }
+        self.fixed.service.request(self, turn, request, reply_to, reply);
     }
 
     pub(super) fn serve_call_home(self: &Arc<Self>, key: Key, token: [u8; TOKEN_LEN]) {

@@ -403,7 +403,7 @@ impl State {
         let Stage::Answering { attempt, has_begun, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Some(error);
         };
-        let is_lost = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect);
+        let is_lost = is_lost(&error);
         if is_lost {
             // Whoever calls next shall not meet the same dead connection.
             attempt.forget();
@@ -426,7 +426,7 @@ impl State {
         let Failed { error, tried, was_reused } = failed;
         let Some(mut chosen) = tried else { return Some(error) };
         let (id, is_safe) = (chosen.id(), error.retry() == Retry::Safe);
-        let is_lost = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect);
+        let is_lost = is_lost(&error);
         if was_reused && is_safe && is_lost && !self.redialled.contains(&id) {
             self.redialled.push(id);
             return self.retry(error, Some(*chosen));
@@ -470,6 +470,11 @@ impl State {
         self.stage = Stage::Over;
         Poll::Ready(Some(Err(error)))
     }
+}
+
+/// Whether it was the way to the instance that failed.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect)
 }
 
 impl Asked {

@@ -12,31 +12,29 @@ use crate::error::{Error, PeerError, Result};
 pub(crate) struct Supervisor {
     sink: Arc<dyn Sink>,
     key: u64,
-    settled: bool,
+    /// One for itself, and one for a sender that left it to this. None once it has settled.
+    holders: u8,
 }
 
 impl Supervisor {
     /// The stream has been retained for it.
     pub(super) fn new(sink: Arc<dyn Sink>, key: u64) -> Self {
-        Self { sink, key, settled: false }
+        Self { sink, key, holders: 1 }
     }
 
     /// Runs the handler's first poll. A sender that it drops on this thread does not let go of the stream by itself: that
     /// is done here, with what else is to be said, so that an answer given in place takes the link's lock once for both.
-    pub(crate) fn in_place<T>(self, run: impl FnOnce() -> Poll<T>) -> Polled<T> {
+    pub(crate) fn in_place<T>(&mut self, run: impl FnOnce() -> Poll<T>) -> Poll<T> {
         let outer = PLACE.replace((address(&self.sink), self.key));
         let polled = run();
         // Whoever left put nobody in its place.
-        let is_left = PLACE.replace(outer).0 == NOBODY;
-        match polled {
-            Poll::Ready(done) => Polled::Ready(done, Settling { supervisor: self, holders: 1 + u8::from(is_left) }),
-            Poll::Pending => {
-                if is_left {
-                    self.sink.release(self.key, Unended::Abandon);
-                }
-                Polled::Pending(self)
+        if PLACE.replace(outer).0 == NOBODY {
+            match polled {
+                Poll::Ready(_) => self.holders += 1,
+                Poll::Pending => self.sink.release(self.key, Unended::Abandon),
             }
         }
+        polled
     }
 
     /// Whether the caller is gone, so that the handler is to be dropped.
@@ -45,36 +43,18 @@ impl Supervisor {
     }
 
     /// The handler returned. A sender that it left alive elsewhere decides for itself.
-    pub(crate) fn settle(self, outcome: Result<(), PeerError>) {
-        Settling { supervisor: self, holders: 1 }.settle(outcome);
+    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
+        let holders = std::mem::take(&mut self.holders);
+        self.sink.settle(self.key, outcome, holders);
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        if !self.settled {
+        if self.holders > 0 {
             let error = Error::cancelled("the handler was dropped before it finished");
-            self.sink.settle(self.key, Err(PeerError::from(error)), 1);
+            self.sink.settle(self.key, Err(PeerError::from(error)), self.holders);
         }
-    }
-}
-
-/// What came of a first poll.
-pub(crate) enum Polled<T> {
-    Ready(T, Settling),
-    Pending(Supervisor),
-}
-
-/// A supervisor whose handler has returned, for itself or for the sender too.
-pub(crate) struct Settling {
-    supervisor: Supervisor,
-    holders: u8,
-}
-
-impl Settling {
-    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
-        self.supervisor.settled = true;
-        self.supervisor.sink.settle(self.supervisor.key, outcome, self.holders);
     }
 }
 

@@ -43,28 +43,16 @@ pub(super) struct Histogram {
     sum: AtomicU64,
 }
 
-/// A duration and where it counts: the same in every histogram.
-#[derive(Clone, Copy)]
-pub(super) struct Observation {
-    nanos: u64,
-    bucket: usize,
-}
-
-impl Observation {
-    pub(super) fn new(took: Duration) -> Self {
-        let nanos = took.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(took.subsec_nanos()));
-        Self { nanos, bucket: BUCKETS.partition_point(|(bound, _)| *bound < nanos) }
-    }
-}
-
 impl Histogram {
     /// Counts one observation.
     pub(super) fn observe(&self, took: Duration) {
-        self.count(Observation::new(took), 1);
+        self.count(took, 1);
     }
 
-    /// Counts an observation that was made so many times, or that other histograms count too.
-    pub(super) fn count(&self, Observation { nanos, bucket }: Observation, times: u64) {
+    /// Counts an observation that was made so many times.
+    pub(super) fn count(&self, took: Duration, times: u64) {
+        let nanos = took.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(took.subsec_nanos()));
+        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < nanos);
         self.sum.fetch_add(nanos.saturating_mul(times), Ordering::Relaxed);
         if let Some(count) = self.counts.get(bucket) {
             // Releases what the observer did before, so that a reader who sees the end of a request sees its begin too.

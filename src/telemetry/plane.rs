@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 
-use super::histogram::{Histogram, Observation, Snapshot};
+use super::histogram::{Histogram, Snapshot};
 use super::names::ERROR_TYPES;
 use crate::error::ErrorKind;
 
@@ -62,7 +62,7 @@ impl Tally {
     }
 
     fn ended(&self, count: u64, took: Duration) {
-        self.latency.count(Observation::new(took), count);
+        self.latency.count(took, count);
     }
 }
 

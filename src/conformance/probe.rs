@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 use super::case::{Check, Failure};
 use crate::message::{ControlMessage, Message};
 
-/// How long a case waits for something to be seen. Within a case's limit, so that the failure says what was missing.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a case waits for something to be seen. Within a case's limit, so that the failure says what was missing; and
+/// longer than the call-home timeout, for which a handler may run whose answer nobody came for.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
 pub(super) struct Probe {

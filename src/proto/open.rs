@@ -106,23 +106,50 @@ impl Open {
 
     /// Reads the fields from the front of a payload and leaves the message in it.
     pub fn decode(now: Instant, input: &mut Bytes) -> Result<Self> {
-        let mut fields = Fields { rest: input };
-        let kind = fields.u8()?;
-        if kind == CALL_HOME {
-            let token = fields.array()?;
-            let taken = input.len() - fields.rest.len();
-            input.advance(taken);
+        if input.first() == Some(&CALL_HOME) {
+            let token = *input.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
+            input.advance(1 + TOKEN_LEN);
             return Ok(Self::CallHome { token });
         }
-        if kind > CALL_HOME {
+        let head = RequestHead::read(now, input)?;
+        let RequestHead { context, reply_to, subject_at, subject_len, len } = head;
+        let subject = Subject::from_wire(input.slice(subject_at..subject_at + subject_len))?;
+        input.advance(len);
+        Ok(Self::Request { subject, context, reply_to })
+    }
+}
+
+/// What stands before a request's message in the payload that opens its stream.
+pub(super) struct RequestHead {
+    pub(super) context: RequestContext,
+    pub(super) reply_to: ReplyTo,
+    /// Where the subject stands. It is not looked at.
+    pub(super) subject_at: usize,
+    pub(super) subject_len: usize,
+    /// Bytes of all this.
+    pub(super) len: usize,
+}
+
+impl RequestHead {
+    /// Whether `payload` begins with one.
+    #[inline]
+    pub(super) fn is_in(payload: &[u8]) -> bool {
+        matches!(payload.first(), Some(&(REQUEST | NOTIFY)))
+    }
+
+    /// Reads it off the front of `payload`.
+    #[inline]
+    pub(super) fn read(now: Instant, payload: &[u8]) -> Result<Self> {
+        let mut fields = Fields { rest: payload };
+        let [kind, bits] = fields.array()?;
+        if kind > NOTIFY {
             return Err(malformed());
         }
-        let bits = fields.u8()?;
         let id = if bits & ID_IS_TEXT == 0 {
             RequestId::from_parts(u64::from_le_bytes(fields.array()?), u64::from_le_bytes(fields.array()?))
         } else {
             let len = fields.u8()?;
-            RequestId::given(text(fields.take(len.into())?)?.to_owned())
+            RequestId::given(fields.text(len.into())?.to_owned())
         };
         let deadline = match bits & HAS_DEADLINE {
             0 => None,
@@ -136,20 +163,19 @@ impl Open {
                 fields.u8()?,
             ),
         };
-        let len = u16::from_le_bytes(fields.array()?);
-        let subject = fields.take(len.into())?;
+        let subject_len = usize::from(u16::from_le_bytes(fields.array()?));
+        let subject_at = payload.len() - fields.rest.len();
+        fields.take(subject_len)?;
         let reply_to = match (kind, bits & HAS_REPLY_TO) {
             (NOTIFY, _) => ReplyTo::Nothing,
             (_, 0) => ReplyTo::Inline,
             _ => {
                 let len = u16::from_le_bytes(fields.array()?);
-                ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(text(fields.take(len.into())?)?)?))
+                ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(fields.text(len.into())?)?))
             }
         };
-        let taken = input.len() - fields.rest.len();
-        let subject = Subject::from_wire(input.slice_ref(subject))?;
-        input.advance(taken);
-        Ok(Self::Request { subject, context: RequestContext { id, deadline, trace }, reply_to })
+        let len = payload.len() - fields.rest.len();
+        Ok(Self { context: RequestContext { id, deadline, trace }, reply_to, subject_at, subject_len, len })
     }
 }
 
@@ -178,10 +204,10 @@ impl<'a> Fields<'a> {
     fn u8(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
-}
 
-fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| malformed())
+    fn text(&mut self, len: usize) -> Result<&'a str> {
+        std::str::from_utf8(self.take(len)?).map_err(|_| malformed())
+    }
 }
 
 /// Writes an [`Open::CallHome`], which needs no clock.

@@ -202,22 +202,33 @@ impl MuxLink {
         !state.mux.is_choked()
     }
 
-    /// Hands `input` to the mux, takes what the peer wants. True if the peer may be heard further.
+    /// Hands the whole frames of `input` to the mux and takes what the peer wants, a portion at a time: `serve` gets each,
+    /// in `incoming`, and empties it. True if the peer may be heard further.
     pub(in crate::io) fn feed(
         &self,
         now: Instant,
         input: &mut BytesMut,
         incoming: &mut LazyQueue<Incoming>,
         after: &mut After,
+        mut serve: impl FnMut(&mut LazyQueue<Incoming>),
     ) -> Result<bool> {
         let mut state = self.state();
-        let fed = state.mux.feed(input, now);
-        state.mux.swap_incoming(incoming);
-        state.mux.swap_after(after);
-        let may_hear = !state.mux.is_choked();
-        drop(state);
-        after.run();
-        fed.map(|()| may_hear)
+        let mut intake = state.mux.take_in(input, now);
+        loop {
+            let fed = state.mux.feed_some(&mut intake);
+            let is_last = !matches!(fed, Ok(true));
+            let fed = fed.and_then(|_| if is_last { state.mux.check_rest(input) } else { Ok(()) });
+            state.mux.swap_incoming(incoming);
+            state.mux.swap_after(after);
+            let may_hear = !state.mux.is_choked();
+            drop(state);
+            after.run();
+            serve(incoming);
+            if is_last {
+                return fed.map(|()| may_hear);
+            }
+            state = self.state();
+        }
     }
 
     /// Takes what is to be written next. With `give_way`, only if no other stream could add to it.

@@ -35,8 +35,10 @@ use crate::message::{Message, RequestContext, Subject};
 use crate::plane::ReplyTo;
 
 mod batch;
+mod feed;
 mod lazy;
 mod life;
+mod opening;
 mod out;
 mod read;
 mod recv;

@@ -92,6 +92,13 @@ impl State {
             || (self.closing && self.mux.is_drained())
     }
 
+    /// Whether a change concerns nobody: the driver runs, and will see it, and no one else is to be woken.
+    #[inline]
+    fn is_unconcerned(&self) -> bool {
+        let writes = self.writer.is_some() && self.mux.open_streams() <= 1;
+        !self.parked && !writes && !self.mux.has_after()
+    }
+
     fn has_begun(&self) -> bool {
         self.begun.as_ref().is_some_and(|begun| !begun.is_empty())
     }
@@ -125,6 +132,13 @@ impl State {
 #[inline(never)]
 fn conclude(mut state: MutexGuard<'_, State>) {
     let driver = state.call_driver();
+    settle(state, driver);
+}
+
+/// As [`conclude`] after a change that says all there is to say for now.
+#[inline(never)]
+fn conclude_all(mut state: MutexGuard<'_, State>) {
+    let driver = state.say_all();
     settle(state, driver);
 }
 
@@ -164,18 +178,24 @@ impl MuxLink {
     }
 
     /// As [`MuxLink::with`] for a change that says all there is to say for now: it may go out at once.
+    #[inline]
     pub(super) fn with_all<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        let driver = state.say_all();
-        settle(state, driver);
+        if !state.is_unconcerned() {
+            conclude_all(state);
+        }
         result
     }
 
     /// The same if `change` says that it was the last of its stream.
+    #[inline]
     pub(super) fn with_last(&self, change: impl FnOnce(&mut Mux) -> bool) {
         let mut state = self.state();
         let is_last = change(&mut state.mux);
+        if state.is_unconcerned() {
+            return;
+        }
         let driver = if is_last { state.say_all() } else { state.call_driver() };
         settle(state, driver);
     }

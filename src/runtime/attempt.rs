@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Inner;
 use super::lane::{Lane, Lanes};
+use super::service::Service;
 use crate::connection::Connection;
 use crate::discovery::balance::Pick;
 use crate::error::{Error, Result};
@@ -37,8 +38,8 @@ pub(super) struct Failed {
 
 impl Chosen {
     /// The best way to the instance of `pick`.
-    pub(super) fn new(pick: Pick<Lanes>, runtime: &Inner) -> Result<Self, Box<Failed>> {
-        let fault = pick.kept().of(runtime, pick.instance()).err();
+    pub(super) fn new(pick: Pick<Lanes>, runtime: &Inner, service: &Service) -> Result<Self, Box<Failed>> {
+        let fault = pick.kept().find(runtime, &service.shared, pick.instance()).err();
         let chosen = Self { pick, at: 0, began: None };
         match fault {
             None => Ok(chosen),
@@ -51,7 +52,12 @@ impl Chosen {
     }
 
     pub(super) fn lane(&self) -> Option<&Lane> {
-        self.pick.kept().known()?.get(self.at)
+        self.pick.kept().known().get(self.at)
+    }
+
+    /// Whose instance it is.
+    pub(super) fn service(&self, direct: Option<u64>) -> Option<Service> {
+        self.pick.kept().service().map(|shared| Service { shared, direct })
     }
 
     /// A request goes this way.

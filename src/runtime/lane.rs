@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A route in use: found once per instance and kept with it, so that a call looks nothing up.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::Inner;
 use super::route::Route;
+use super::service::Shared;
 use crate::connection::Connection;
 use crate::discovery::Instance;
 use crate::error::{ErrorKind, Result, Retry};
@@ -17,7 +18,13 @@ use crate::telemetry::PairMetrics;
 
 /// The ways to one instance, best first; found by its first call, and lost when it moves.
 #[derive(Default)]
-pub(super) struct Lanes(OnceLock<Arc<[Lane]>>);
+pub(super) struct Lanes(OnceLock<Known>);
+
+struct Known {
+    lanes: Box<[Lane]>,
+    /// Whose instance it is: whoever knows the instance need not keep the service too.
+    service: Weak<Shared>,
+}
 
 /// One way to an instance, with its connection once there is one.
 pub(super) struct Lane {
@@ -30,21 +37,27 @@ pub(super) struct Lane {
 }
 
 impl Lanes {
-    /// The ways to `instance`, whose these are.
-    pub(super) fn of(&self, runtime: &Inner, instance: &Instance) -> Result<&Arc<[Lane]>> {
-        if let Some(lanes) = self.known() {
-            return Ok(lanes);
+    /// Finds the ways to `instance` of `service`, whose these are, unless they are known.
+    pub(super) fn find(&self, runtime: &Inner, service: &Arc<Shared>, instance: &Instance) -> Result<()> {
+        if self.0.get().is_some() {
+            return Ok(());
         }
         // Nothing was sent: another instance may offer what this caller has.
         let routes = runtime.routes_to(instance).map_err(|error| error.with_retry(Retry::Safe))?;
         let lanes = routes.into_iter().map(|route| Lane::new(runtime, route)).collect();
         // Of two who look for them at once the first is right for both.
-        Ok(self.0.get_or_init(|| lanes))
+        self.0.get_or_init(|| Known { lanes, service: Arc::downgrade(service) });
+        Ok(())
     }
 
-    /// If somebody asked [`Lanes::of`] before.
-    pub(super) fn known(&self) -> Option<&Arc<[Lane]>> {
-        self.0.get()
+    /// Those that [`Lanes::find`] found.
+    pub(super) fn known(&self) -> &[Lane] {
+        self.0.get().map_or(&[], |known| &known.lanes)
+    }
+
+    /// The service, if [`Lanes::find`] found anything and it is still there.
+    pub(super) fn service(&self) -> Option<Arc<Shared>> {
+        self.0.get()?.service.upgrade()
     }
 }
 

@@ -180,12 +180,11 @@ impl Call {
             },
             Err(_) => None,
         };
-        let at_hand = chosen.as_ref().and_then(Chosen::lane).and_then(Lane::cached);
-        match (chosen, at_hand) {
-            (Some(chosen), Some(connection)) => {
-                self.send(runtime, Attempt { chosen, connection, is_reused: true }, request, now).map(Some)
+        match chosen {
+            Some(chosen) if chosen.lane().is_some_and(|lane| lane.connection().is_some()) => {
+                self.send(runtime, Attempt { chosen, is_reused: true }, request, now).map(Some)
             }
-            (chosen, _) => {
+            chosen => {
                 self.asked = Asked::Whole(request);
                 self.connect(runtime.clone(), service.clone(), chosen, None);
                 Ok(None)
@@ -220,7 +219,7 @@ impl Call {
                 None => connecting.await,
             };
             match connected {
-                Ok((connection, is_reused)) => Ok(Attempt { chosen, connection, is_reused }),
+                Ok((_, is_reused)) => Ok(Attempt { chosen, is_reused }),
                 Err(error) => Err(Failed::at(chosen, error)),
             }
         });
@@ -237,19 +236,14 @@ impl Call {
         self.asked = Asked::again(&request);
         self.attempts += 1;
         attempt.chosen.begin(now);
-        if let Some(lane) = attempt.chosen.lane() {
-            // That a transport of the fallback list carries what another one should have.
-            let to = &lane.route.request;
-            let from = match &self.carried_by {
-                Some(from) if from != to && runtime.config.fallback.contains(to) => Some(from),
-                Some(_) => None,
-                None => lane.in_place_of.as_ref(),
-            };
-            if let Some(from) = from {
-                runtime.telemetry.count_fallback(from, to);
+        let opened = match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
+            Some((lane, connection)) => {
+                self.count_fallback(runtime, lane);
+                connection.open_at(request, now)
             }
-        }
-        match attempt.connection.open_at(request, now) {
+            None => Err(Error::unexpected("the way to the instance has no connection")),
+        };
+        match opened {
             Ok(stream) => {
                 attempt.chosen.pick.sent();
                 self.stage = Stage::Answering { attempt, has_begun: false };
@@ -257,10 +251,23 @@ impl Call {
             }
             Err(error) => {
                 if attempt.is_reused {
-                    attempt.forget();
+                    attempt.chosen.forget();
                 }
                 Err(self.attempt_failed(attempt, error))
             }
+        }
+    }
+
+    /// That a transport of the fallback list carries what another one should have.
+    fn count_fallback(&self, runtime: &Inner, lane: &Lane) {
+        let to = &lane.route().request;
+        let from = match &self.carried_by {
+            Some(from) if from != to && runtime.config.fallback.contains(to) => Some(from),
+            Some(_) => None,
+            None => lane.in_place_of(),
+        };
+        if let Some(from) = from {
+            runtime.telemetry.count_fallback(from, to);
         }
     }
 
@@ -268,7 +275,7 @@ impl Call {
     fn attempt_failed(&mut self, attempt: Attempt, error: Error) -> Box<Failed> {
         if let Some(lane) = attempt.chosen.lane() {
             lane.fail(error.kind());
-            self.carried_by = Some(lane.route.request.clone());
+            self.carried_by = Some(lane.route().request.clone());
         }
         attempt.failed(error)
     }
@@ -310,13 +317,13 @@ impl Call {
 
     /// The answer failed. Another attempt, or the error for the caller.
     fn lost(&mut self, error: Error) -> Option<Error> {
-        let Stage::Answering { attempt, has_begun } = mem::take(&mut self.stage) else {
+        let Stage::Answering { mut attempt, has_begun } = mem::take(&mut self.stage) else {
             return Some(error);
         };
         let is_lost = is_lost(&error);
         if is_lost {
             // Whoever calls next shall not meet the same dead connection.
-            attempt.forget();
+            attempt.chosen.forget();
         }
         if !has_begun {
             if self.service.is_none() {

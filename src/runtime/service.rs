@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) subject: Subject,
     runtime: Weak<Inner>,
     /// Connections are kept with the instances that they lead to.
-    balancer: Balancer<Lanes>,
+    pub(super) balancer: Balancer<Lanes>,
     request_timeout: Duration,
     info: ConnectionInfo,
     connected: AtomicU64,
@@ -128,11 +128,12 @@ impl Connection for Service {
 
     /// Closes the connections to all instances. A later request opens them again.
     async fn close(&self, grace: Duration) -> Result<()> {
-        for instance in self.shared.balancer.all() {
-            for lane in instance.kept().known() {
-                if let Some(connection) = lane.forget() {
-                    connection.close(grace).await?;
-                }
+        for mut instance in self.shared.balancer.all() {
+            let connections: Vec<_> =
+                instance.kept().known().iter().filter_map(|lane| lane.connection().cloned()).collect();
+            self.shared.balancer.renew(&mut instance, |lanes| lanes.without(|_| true));
+            for connection in connections {
+                connection.close(grace).await?;
             }
         }
         Ok(())

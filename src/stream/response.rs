@@ -60,6 +60,7 @@ impl ResponseStream {
     }
 
     /// The same stream, read on behalf of `overseer`.
+    #[inline]
     pub(crate) fn overseen_by(mut self, overseer: Box<dyn Overseer>) -> Self {
         if !self.is_fresh() {
             self = self.enclosed(None);
@@ -91,6 +92,7 @@ impl ResponseStream {
     }
 
     /// Whether its origin is all that there is to it.
+    #[inline]
     fn is_fresh(&self) -> bool {
         self.overseer.is_none() && self.seen == 0 && self.queue.is_empty() && !self.ended && !self.released
     }
@@ -153,7 +155,7 @@ impl ResponseStream {
     }
 
     fn poll_any_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        loop {
+        while !self.queue.is_empty() {
             match self.queued() {
                 Some(Arrival::Item(message)) => {
                     self.seen += 1;
@@ -176,7 +178,7 @@ impl ResponseStream {
     }
 
     /// The next item from the origin, and into the queue what came with it.
-    #[inline]
+    #[inline(always)]
     fn poll_taking(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
         loop {
             let polled = match &self.origin {

@@ -170,14 +170,18 @@ impl Driver {
     fn handle_input(&mut self, desk: &mut Desk, may_hear: &mut bool) {
         self.was_active();
         let now = Instant::now();
-        let fed = self.link.feed(now, &mut desk.input.bytes, &mut desk.incoming, &mut desk.after);
         let mut turn = Turn::new(now);
-        while let Some(incoming) = desk.incoming.pop_front() {
-            match incoming {
-                Incoming::Request(request) => self.link.serve(&mut turn, request),
-                Incoming::CallHome { key, token } => self.link.serve_call_home(key, token),
+        let link = &self.link;
+        let serve = |incoming: &mut LazyQueue<Incoming>| {
+            while let Some(incoming) = incoming.pop_front() {
+                match incoming {
+                    Incoming::Request(request) => link.serve(&mut turn, request),
+                    Incoming::CallHome { key, token } => link.serve_call_home(key, token),
+                }
             }
-        }
+        };
+        let Desk { input, incoming, after, .. } = desk;
+        let fed = link.feed(now, &mut input.bytes, incoming, after, serve);
         drop(turn);
         if let Ok(heard) = fed {
             *may_hear = heard;

@@ -17,7 +17,7 @@ use crate::message::Request;
 use crate::plane::ReplyTo;
 use crate::pool::Link;
 use crate::proto::mux::{IncomingRequest, Key, Mux};
-use crate::proto::open::{Open, TOKEN_LEN};
+use crate::proto::open::{Asking, TOKEN_LEN};
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::TransportId;
 
@@ -137,10 +137,10 @@ impl MuxLink {
         lease: Option<Box<dyn Send>>,
         now: impl FnOnce() -> Instant,
     ) -> Result<ResponseStream> {
-        let Request { subject, context, message, items } = request;
-        let open = Open::Request { subject, context, reply_to };
+        let Request { subject, context, mut message, items } = request;
+        let asking = Asking { subject: &subject, context: &context, reply_to: &reply_to };
         let has_items = items.is_some();
-        let opening = |mux: &mut Mux| mux.open_request(&open, message, has_items, now);
+        let opening = |mux: &mut Mux| mux.ask(asking, &mut message, has_items, now);
         let opened = if has_items { self.open_with(lease, opening) } else { self.open_whole(lease, opening) };
         let key = opened.map_err(|error| self.name(error))?;
         if let Some(items) = items {

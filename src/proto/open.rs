@@ -41,13 +41,21 @@ const HAS_TRACE: u8 = 2;
 const HAS_REPLY_TO: u8 = 4;
 const ID_IS_TEXT: u8 = 8;
 
-impl Open {
+/// What a request says of itself, wherever that is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) context: &'a RequestContext,
+    pub(crate) reply_to: &'a ReplyTo,
+}
+
+/// Bytes of what most requests begin with: kind, bits, id, deadline, and the length of the subject.
+pub(super) const USUAL: usize = 24;
+
+impl Asking<'_> {
     /// Writes the fields; the deadline becomes the milliseconds that remain at `now`.
-    pub fn encode(&self, now: impl FnOnce() -> Instant, out: &mut impl BufMut) {
-        let (subject, context, reply_to) = match self {
-            Self::CallHome { token } => return encode_call_home(token, out),
-            Self::Request { subject, context, reply_to } => (subject, context, reply_to),
-        };
+    pub(super) fn encode(self, now: impl FnOnce() -> Instant, out: &mut impl BufMut) {
+        let Self { subject, context, reply_to } = self;
         let kind = if matches!(reply_to, ReplyTo::Nothing) { NOTIFY } else { REQUEST };
         let parts = context.id.as_parts();
         let mut bits = if parts.is_none() { ID_IS_TEXT } else { 0 };
@@ -56,12 +64,9 @@ impl Open {
         bits |= if matches!(reply_to, ReplyTo::To(_)) { HAS_REPLY_TO } else { 0 };
         match parts {
             Some((high, low)) => {
-                // One step for what nearly every request begins with.
-                let mut head = [0; 18];
-                (head[0], head[1]) = (kind, bits);
-                head[2..10].copy_from_slice(&high.to_le_bytes());
-                head[10..].copy_from_slice(&low.to_le_bytes());
-                out.put_slice(&head);
+                out.put_slice(&[kind, bits]);
+                out.put_u64_le(high);
+                out.put_u64_le(low);
             }
             None => {
                 // At most 128 bytes, by construction.
@@ -71,8 +76,7 @@ impl Open {
             }
         }
         if let Some(deadline) = context.deadline {
-            let left = deadline.saturating_duration_since(now()).as_millis();
-            out.put_u32_le(u32::try_from(left).unwrap_or(u32::MAX));
+            out.put_u32_le(millis(deadline, now()));
         }
         if let Some(trace) = context.trace {
             out.put_u128_le(trace.trace_id());
@@ -88,41 +92,123 @@ impl Open {
         }
     }
 
+    /// What [`Self::encode`] writes before the subject, which is the last then, at the front of so many bytes, and how many
+    /// it is. `None` for requests that say more than most do.
+    #[inline]
+    pub(super) fn usual(self, now: Instant) -> Option<([u8; USUAL], usize)> {
+        let Self { subject, context, reply_to } = self;
+        let kind = match reply_to {
+            ReplyTo::Inline => REQUEST,
+            ReplyTo::Nothing => NOTIFY,
+            ReplyTo::To(_) => return None,
+        };
+        let (high, low) = context.id.as_parts().filter(|_| context.trace.is_none())?;
+        let subject_len = (subject.as_str().len() as u16).to_le_bytes();
+        let mut head = [0; USUAL];
+        head[0] = kind;
+        head[2..10].copy_from_slice(&high.to_le_bytes());
+        head[10..18].copy_from_slice(&low.to_le_bytes());
+        let Some(deadline) = context.deadline else {
+            head[18..20].copy_from_slice(&subject_len);
+            return Some((head, 20));
+        };
+        head[1] = HAS_DEADLINE;
+        head[18..22].copy_from_slice(&millis(deadline, now).to_le_bytes());
+        head[22..].copy_from_slice(&subject_len);
+        Some((head, USUAL))
+    }
+
     /// Checks what [`Self::encode`] takes for granted.
-    pub fn validate(&self) -> Result<()> {
-        if let Self::Request { subject, reply_to, .. } = self {
-            if subject.as_str().len() > Subject::MAX_LEN || subject.as_str().is_empty() {
-                return Err(Error::config(format!("a subject is 1 to {} bytes", Subject::MAX_LEN)));
-            }
-            if let ReplyTo::To(info) = reply_to {
-                let got = info.to_text().len();
-                if got > ResponseConnectionInfo::MAX_TEXT {
-                    return Err(Error::too_large("a reply-to", ResponseConnectionInfo::MAX_TEXT as u64, got as u64));
-                }
-            }
+    #[inline]
+    pub(super) fn validate(self) -> Result<()> {
+        let len = self.subject.as_str().len();
+        if len > Subject::MAX_LEN || len == 0 {
+            return Err(no_subject());
         }
-        Ok(())
+        match self.reply_to {
+            ReplyTo::To(info) => validate_reply_to(info),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cold]
+fn no_subject() -> Error {
+    Error::config(format!("a subject is 1 to {} bytes", Subject::MAX_LEN))
+}
+
+#[inline(never)]
+fn validate_reply_to(info: &ResponseConnectionInfo) -> Result<()> {
+    let got = info.to_text().len();
+    if got > ResponseConnectionInfo::MAX_TEXT {
+        return Err(Error::too_large("a reply-to", ResponseConnectionInfo::MAX_TEXT as u64, got as u64));
+    }
+    Ok(())
+}
+
+/// What is left at `now`, as it travels.
+#[inline]
+fn millis(deadline: Instant, now: Instant) -> u32 {
+    let left = deadline.saturating_duration_since(now);
+    let millis = left.as_secs().saturating_mul(1000).saturating_add(left.subsec_millis().into());
+    u32::try_from(millis).unwrap_or(u32::MAX)
+}
+
+impl Open {
+    /// Writes the fields; the deadline becomes the milliseconds that remain at `now`.
+    pub fn encode(&self, now: impl FnOnce() -> Instant, out: &mut impl BufMut) {
+        match self {
+            Self::CallHome { token } => encode_call_home(token, out),
+            Self::Request { subject, context, reply_to } => Asking { subject, context, reply_to }.encode(now, out),
+        }
     }
 
     /// Reads the fields from the front of a payload and leaves the message in it.
     pub fn decode(now: Instant, input: &mut Bytes) -> Result<Self> {
-        let mut fields = Fields { rest: input };
-        let kind = fields.u8()?;
-        if kind == CALL_HOME {
-            let token = fields.array()?;
-            let taken = input.len() - fields.rest.len();
-            input.advance(taken);
+        if input.first() == Some(&CALL_HOME) {
+            let token = *input.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
+            input.advance(1 + TOKEN_LEN);
             return Ok(Self::CallHome { token });
         }
-        if kind > CALL_HOME {
+        let head = RequestHead::read(now, input)?;
+        let RequestHead { context, reply_to, subject_at, subject_len, len } = head;
+        let subject = Subject::from_wire(input.slice(subject_at..subject_at + subject_len))?;
+        input.advance(len);
+        Ok(Self::Request { subject, context, reply_to })
+    }
+}
+
+/// What stands before a request's message in the payload that opens its stream.
+pub(super) struct RequestHead {
+    pub(super) context: RequestContext,
+    pub(super) reply_to: ReplyTo,
+    /// Where the subject stands. It is not looked at.
+    pub(super) subject_at: usize,
+    pub(super) subject_len: usize,
+    /// Bytes of all this.
+    pub(super) len: usize,
+}
+
+impl RequestHead {
+    /// Whether `payload` begins with one.
+    #[inline]
+    pub(super) fn is_in(payload: &[u8]) -> bool {
+        matches!(payload.first(), Some(&(REQUEST | NOTIFY)))
+    }
+
+    /// Reads it off the front of `payload`.
+    #[inline]
+    pub(super) fn read(now: Instant, payload: &[u8]) -> Result<Self> {
+        let mut fields = Fields { rest: payload };
+        let [kind, bits] = fields.array()?;
+        if kind > NOTIFY {
             return Err(malformed());
         }
-        let bits = fields.u8()?;
         let id = if bits & ID_IS_TEXT == 0 {
             RequestId::from_parts(u64::from_le_bytes(fields.array()?), u64::from_le_bytes(fields.array()?))
         } else {
             let len = fields.u8()?;
-            RequestId::given(text(fields.take(len.into())?)?.to_owned())
+            RequestId::given(fields.text(len.into())?.to_owned())
         };
         let deadline = match bits & HAS_DEADLINE {
             0 => None,
@@ -136,20 +222,19 @@ impl Open {
                 fields.u8()?,
             ),
         };
-        let len = u16::from_le_bytes(fields.array()?);
-        let subject = fields.take(len.into())?;
+        let subject_len = usize::from(u16::from_le_bytes(fields.array()?));
+        let subject_at = payload.len() - fields.rest.len();
+        fields.take(subject_len)?;
         let reply_to = match (kind, bits & HAS_REPLY_TO) {
             (NOTIFY, _) => ReplyTo::Nothing,
             (_, 0) => ReplyTo::Inline,
             _ => {
                 let len = u16::from_le_bytes(fields.array()?);
-                ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(text(fields.take(len.into())?)?)?))
+                ReplyTo::To(Box::new(ResponseConnectionInfo::from_text(fields.text(len.into())?)?))
             }
         };
-        let taken = input.len() - fields.rest.len();
-        let subject = Subject::from_wire(input.slice_ref(subject))?;
-        input.advance(taken);
-        Ok(Self::Request { subject, context: RequestContext { id, deadline, trace }, reply_to })
+        let len = payload.len() - fields.rest.len();
+        Ok(Self { context: RequestContext { id, deadline, trace }, reply_to, subject_at, subject_len, len })
     }
 }
 
@@ -178,10 +263,10 @@ impl<'a> Fields<'a> {
     fn u8(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
-}
 
-fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| malformed())
+    fn text(&mut self, len: usize) -> Result<&'a str> {
+        std::str::from_utf8(self.take(len)?).map_err(|_| malformed())
+    }
 }
 
 /// Writes an [`Open::CallHome`], which needs no clock.

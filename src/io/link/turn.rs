@@ -92,6 +92,13 @@ impl State {
             || (self.closing && self.mux.is_drained())
     }
 
+    /// Whether a change concerns nobody: the driver runs, and will see it, and no one else is to be woken.
+    #[inline]
+    fn is_unconcerned(&self) -> bool {
+        let writes = self.writer.is_some() && self.mux.open_streams() <= 1;
+        !self.parked && !writes && !self.mux.has_after()
+    }
+
     fn has_begun(&self) -> bool {
         self.begun.as_ref().is_some_and(|begun| !begun.is_empty())
     }
@@ -125,6 +132,13 @@ impl State {
 #[inline(never)]
 fn conclude(mut state: MutexGuard<'_, State>) {
     let driver = state.call_driver();
+    settle(state, driver);
+}
+
+/// As [`conclude`] after a change that says all there is to say for now.
+#[inline(never)]
+fn conclude_all(mut state: MutexGuard<'_, State>) {
+    let driver = state.say_all();
     settle(state, driver);
 }
 
@@ -164,18 +178,24 @@ impl MuxLink {
     }
 
     /// As [`MuxLink::with`] for a change that says all there is to say for now: it may go out at once.
+    #[inline]
     pub(super) fn with_all<R>(&self, change: impl FnOnce(&mut Mux) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state.mux);
-        let driver = state.say_all();
-        settle(state, driver);
+        if !state.is_unconcerned() {
+            conclude_all(state);
+        }
         result
     }
 
     /// The same if `change` says that it was the last of its stream.
+    #[inline]
     pub(super) fn with_last(&self, change: impl FnOnce(&mut Mux) -> bool) {
         let mut state = self.state();
         let is_last = change(&mut state.mux);
+        if state.is_unconcerned() {
+            return;
+        }
         let driver = if is_last { state.say_all() } else { state.call_driver() };
         settle(state, driver);
     }
@@ -202,22 +222,33 @@ impl MuxLink {
         !state.mux.is_choked()
     }
 
-    /// Hands `input` to the mux, takes what the peer wants. True if the peer may be heard further.
+    /// Hands the whole frames of `input` to the mux and takes what the peer wants, a portion at a time: `serve` gets each,
+    /// in `incoming`, and empties it. True if the peer may be heard further.
     pub(in crate::io) fn feed(
         &self,
         now: Instant,
         input: &mut BytesMut,
         incoming: &mut LazyQueue<Incoming>,
         after: &mut After,
+        mut serve: impl FnMut(&mut LazyQueue<Incoming>),
     ) -> Result<bool> {
         let mut state = self.state();
-        let fed = state.mux.feed(input, now);
-        state.mux.swap_incoming(incoming);
-        state.mux.swap_after(after);
-        let may_hear = !state.mux.is_choked();
-        drop(state);
-        after.run();
-        fed.map(|()| may_hear)
+        let mut intake = state.mux.take_in(input, now);
+        loop {
+            let fed = state.mux.feed_some(&mut intake);
+            let is_last = !matches!(fed, Ok(true));
+            let fed = fed.and_then(|_| if is_last { state.mux.check_rest(input) } else { Ok(()) });
+            state.mux.swap_incoming(incoming);
+            state.mux.swap_after(after);
+            let may_hear = !state.mux.is_choked();
+            drop(state);
+            after.run();
+            serve(incoming);
+            if is_last {
+                return fed.map(|()| may_hear);
+            }
+            state = self.state();
+        }
     }
 
     /// Takes what is to be written next. With `give_way`, only if no other stream could add to it.

@@ -19,6 +19,11 @@ impl<T> LazyQueue<T> {
     }
 
     #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    #[inline]
     pub(crate) fn push_back(&mut self, item: T) {
         self.0.get_or_insert_default().push_back(item);
     }

@@ -167,27 +167,40 @@ impl Mux {
         if !stream.is_settled() {
             return;
         }
-        let slot = stream.id.slot();
-        let (is_unheld, has_partial) = (stream.is_unheld(), stream.recv.partial.is_some());
-        if !is_ours(key) {
+        if stream.is_unheld() {
+            self.free(key);
+        } else if !is_ours(key) {
             // From here on the peer may use the number again, even while our own holders still read.
-            self.streams.release_number(slot, key);
+            let number = stream.id.slot();
+            self.streams.release_number(number, key);
         }
-        if !is_unheld {
-            return;
-        }
-        if has_partial {
-            self.drop_partial(key);
-        }
+    }
+
+    /// Frees the slot of a stream with which everyone is done.
+    #[inline]
+    pub(super) fn free(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.recv.partial.is_some() {
+            return self.free_with_partial(key);
+        }
         if let Some(attachment) = stream.attachment.take() {
             self.after.dropped.push_back(attachment);
         }
         let unread = stream.recv.discard() + stream.recv.withheld;
+        let number = stream.id.slot();
+        if !is_ours(key) {
+            self.streams.release_number(number, key);
+        }
         self.streams.vacate(key);
         if unread > 0 {
             self.give_back_to_link(unread);
         }
+    }
+
+    #[cold]
+    fn free_with_partial(&mut self, key: Key) {
+        self.drop_partial(key);
+        self.free(key);
     }
 
     /// Refuses new streams from now on and tells the peer; those that run go on. `reason` is what a request that crosses

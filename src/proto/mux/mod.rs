@@ -25,18 +25,20 @@ use bytes::Bytes;
 pub use self::batch::Batch;
 pub(crate) use self::lazy::LazyQueue;
 use self::out::Out;
-use self::stream::Stream;
 use self::streams::Streams;
-use super::frame::{self, Kind, StreamId};
-use super::open::{self, Open};
+use super::frame;
+use super::open;
 use super::prologue::Prologue;
-use crate::error::{Detail, Error, PeerError, Result, Retry};
+use crate::error::{Error, PeerError, Result};
 use crate::message::{Message, RequestContext, Subject};
 use crate::plane::ReplyTo;
 
+mod ask;
 mod batch;
+mod feed;
 mod lazy;
 mod life;
+mod opening;
 mod out;
 mod read;
 mod recv;
@@ -235,82 +237,6 @@ impl Mux {
         self
     }
 
-    /// Opens a stream for a request. `more_items` keeps our half open for [`Mux::push`]. The stream has a reader, and a
-    /// sender if `more_items`.
-    ///
-    /// Errors mean that nothing was sent.
-    pub fn open_request(
-        &mut self,
-        open: &Open,
-        message: Message,
-        more_items: bool,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<Key> {
-        self.may_open()?;
-        open.validate()?;
-        self.check_size("a request", &message)?;
-        let deadline = match open {
-            Open::Request { context, .. } => context.deadline,
-            Open::CallHome { .. } => None,
-        };
-        // The clock is read only for a request that has a deadline; without one the time is not used.
-        let now = deadline.map_or(self.last_heard, |_| now());
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(Error::deadline(0).with_retry(Retry::Safe));
-        }
-        let key = self.insert(Purpose::Caller, |stream| {
-            stream.reader = true;
-            stream.writers = u8::from(more_items);
-        });
-        self.set_deadline(key, deadline);
-        self.write_open(key, open, message, !more_items, now);
-        Ok(key)
-    }
-
-    /// Opens a stream for an answer that the peer asked for elsewhere. The stream has one sender.
-    pub fn open_call_home(&mut self, token: [u8; open::TOKEN_LEN]) -> Result<Key> {
-        self.may_open()?;
-        let key = self.insert(Purpose::CallHome, |stream| stream.writers = 1);
-        if let Some(stream) = self.streams.get_mut(key) {
-            let head = |out: &mut Vec<u8>| open::encode_call_home(&token, out);
-            stream.send.opened_at = self.out.frame(Kind::Open, 0, stream.id, head, Bytes::new());
-        }
-        Ok(key)
-    }
-
-    /// Why the peer takes no new stream, if it said so or is gone.
-    pub fn refusal(&self) -> Option<Error> {
-        // What it said explains why it went.
-        self.refused.as_ref().or(self.dead.as_ref()).map(|error| error.duplicate().with_retry(Retry::Safe))
-    }
-
-    fn may_open(&self) -> Result<()> {
-        if let Some(error) = self.refusal() {
-            return Err(error);
-        }
-        if self.farewell.is_some() {
-            return Err(Error::closed("this connection was closed").with_retry(Retry::Safe));
-        }
-        if self.streams.opened_here() >= self.theirs.max_streams as usize {
-            let limit = self.theirs.max_streams;
-            return Err(Error::overloaded(format!(
-                "{limit} streams are open on this link, the most that the peer permits"
-            ))
-            .with_detail(Detail::ConnectionLimit { limit: limit.into() })
-            .with_retry(Retry::Safe));
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, purpose: Purpose, prepare: impl FnOnce(&mut Stream)) -> Key {
-        let by_acceptor = self.role == Role::Acceptor;
-        let (key, stream) = self.streams.open();
-        let id = StreamId::new(key as u32, by_acceptor);
-        stream.begin(id, purpose, self.theirs.stream_window, self.ours.stream_window);
-        prepare(stream);
-        key
-    }
-
     /// Keeps `attachment` until the stream's slot is free.
     pub fn attach(&mut self, key: Key, attachment: Box<dyn Send>) {
         match self.streams.get_mut(key) {
@@ -415,14 +341,20 @@ impl Mux {
         std::mem::swap(&mut self.after, after);
     }
 
+    #[inline]
     fn check_size(&self, what: &str, message: &Message) -> Result<()> {
         let size = message.size();
         if size > self.limits.max_message {
-            return Err(Error::too_large(what, self.limits.max_message as u64, size as u64)
-                .with_hint("raise BIPLANE_MAX_MESSAGE_SIZE on both sides, or send it as a stream of items"));
+            return Err(over_size(what, self.limits.max_message, size));
         }
-        open::validate_headers(&message.headers)
+        if message.headers.is_empty() { Ok(()) } else { open::validate_headers(&message.headers) }
     }
+}
+
+#[cold]
+fn over_size(what: &str, limit: usize, size: usize) -> Error {
+    Error::too_large(what, limit as u64, size as u64)
+        .with_hint("raise BIPLANE_MAX_MESSAGE_SIZE on both sides, or send it as a stream of items")
 }
 
 /// Has `waiter` wake `cx`'s task.

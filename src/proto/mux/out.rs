@@ -2,11 +2,13 @@
 //! What waits to be written, and how far the writer has come.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
 use crate::proto::frame::{FIN, HEADER_LEN, Header, Kind, StreamId};
+use crate::proto::open::{Asking, USUAL};
 
 /// A payload of this many bytes is not copied: beyond it a copy costs more than a further segment of a vectored write.
 const SHARE_FROM: usize = 4096;
@@ -55,6 +57,39 @@ impl Out {
         self.last = start;
         self.pushed += (HEADER_LEN + len) as u64;
         at
+    }
+
+    /// Appends what opens a stream for a request that is like most, with its small body. `None` if it is none: then nothing
+    /// is done.
+    #[inline]
+    pub(super) fn request(
+        &mut self,
+        flags: u8,
+        stream: StreamId,
+        asking: Asking<'_>,
+        now: Instant,
+        body: &[u8],
+    ) -> Option<u64> {
+        if body.len() >= SHARE_FROM {
+            return None;
+        }
+        let (fields, fields_len) = asking.usual(now)?;
+        let subject = asking.subject.as_str().as_bytes();
+        let len = fields_len + subject.len() + body.len();
+        let mut head = [0; HEADER_LEN + USUAL];
+        head[..HEADER_LEN].copy_from_slice(&Header { kind: Kind::Open, flags, stream, len }.to_bytes());
+        head[HEADER_LEN..].copy_from_slice(&fields);
+        let at = self.pushed;
+        let out = &mut self.waiting.bytes;
+        self.last = out.len();
+        // The head whole, which is one step, and the subject over what it has too many.
+        out.reserve(HEADER_LEN + USUAL + len);
+        out.extend_from_slice(&head);
+        out.truncate(self.last + HEADER_LEN + fields_len);
+        out.extend_from_slice(subject);
+        out.extend_from_slice(body);
+        self.pushed += (HEADER_LEN + len) as u64;
+        Some(at)
     }
 
     /// Appends a whole item, and takes `body` unless a copy does.

@@ -22,6 +22,7 @@ impl Mux {
 
     /// As [`Mux::poll_recv`], with what came behind an item in `queue`, which is empty. If the stream ends cleanly with
     /// that, the reader is released already. A notification comes alone.
+    #[inline]
     pub(crate) fn poll_arrivals(
         &mut self,
         key: Key,
@@ -29,6 +30,25 @@ impl Mux {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Taken>>> {
         let owed = queue.take_owed();
+        let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
+        if let Some((message, spent)) = stream.take_answer() {
+            // The common case: one item, and the stream is over for everyone.
+            queue.settle();
+            self.free(key);
+            self.give_back_to_link(owed + spent);
+            return Poll::Ready(Some(Ok((Arrival::Item(message), Some(self.last_heard)))));
+        }
+        self.poll_other_arrivals(key, queue, owed, cx)
+    }
+
+    #[inline(never)]
+    fn poll_other_arrivals(
+        &mut self,
+        key: Key,
+        queue: &mut Arrivals,
+        owed: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Taken>>> {
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(None) };
         let Some((arrival, spent)) = stream.recv.take_all(queue) else {
             if owed > 0 {

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The half of a stream that we receive, and what the peer says about the link.
 
-use std::time::Instant;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::life::LAST_CALL;
 use super::stream::Partial;
-use super::{Incoming, IncomingRequest, Key, Mux, Purpose, Role, cost};
+use super::{Key, Mux, Purpose, Role, cost};
 use crate::error::{Detail, Error, PeerError, Result, Retry};
 use crate::message::{ControlMessage, Headers, Message, Subject};
-use crate::plane::ReplyTo;
 use crate::proto::frame::{self, FIN, HEADER_LEN, HEADERS, Header, INBOUND, Kind, LINK, MORE, StreamId};
-use crate::proto::open::{self, Open};
+use crate::proto::open;
 use crate::proto::run::Run;
 use crate::stream::{Arrival, Waiting};
 
@@ -24,41 +21,8 @@ const LAG: u32 = 8;
 const SMALL: usize = 4096;
 
 impl Mux {
-    /// Takes every whole frame out of `input`. An error is fatal: the caller says GOAWAY with it, then [`Mux::fail`].
-    ///
-    /// Payloads share the memory of `input`: to count one more holder costs less than to copy even a small one. Who keeps
-    /// a message for long keeps that memory, so the buffer of a link with little traffic is small, and what a reader that
-    /// lags behind has not taken is copied.
-    pub fn feed(&mut self, input: &mut BytesMut, now: Instant) -> Result<()> {
-        self.last_heard = now;
-        self.feeds = self.feeds.wrapping_add(1);
-        let max_frame = self.ours.max_frame as usize;
-        let whole = frame::whole(input);
-        if whole > 0 {
-            let batch = input.split_to(whole).freeze();
-            let mut at = 0;
-            while let Some(header) = Header::read(batch.get(at..).unwrap_or_default(), max_frame)? {
-                at = self.handle_frame(header, &batch, at, now)?;
-            }
-        }
-        Header::read(input, max_frame).map(|_| ())
-    }
-
-    /// Handles the frame at `at`, and maybe others behind it. Returns where they end.
-    #[inline]
-    fn handle_frame(&mut self, header: Header, batch: &Bytes, at: usize, now: Instant) -> Result<usize> {
-        let payload = at + HEADER_LEN;
-        let end = payload + header.len;
-        match header.kind {
-            Kind::Data => return self.on_data(header, batch, at),
-            Kind::Open => self.on_open(header, batch.slice(payload..end), now)?,
-            _ => self.handle_small(header, batch.get(payload..end).unwrap_or_default())?,
-        }
-        Ok(end)
-    }
-
     /// Frames of which nothing is kept.
-    fn handle_small(&mut self, header: Header, mut payload: &[u8]) -> Result<()> {
+    pub(super) fn handle_small(&mut self, header: Header, mut payload: &[u8]) -> Result<()> {
         match header.kind {
             Kind::Open | Kind::Data => Ok(()),
             Kind::Control => {
@@ -123,77 +87,8 @@ impl Mux {
         Ok(self.streams.numbered(id.slot()))
     }
 
-    fn on_open(&mut self, header: Header, mut payload: Bytes, now: Instant) -> Result<()> {
-        let id = header.stream;
-        let slot = id.slot();
-        if id.by_acceptor() == (self.role == Role::Acceptor) || slot >= self.ours.max_streams {
-            return Err(violation("an OPEN with a number that is not the peer's to use"));
-        }
-        if self.streams.numbered(slot).is_some() {
-            return Err(violation("an OPEN for a stream that is open"));
-        }
-        if header.flags & MORE != 0 && header.flags & FIN != 0 {
-            return Err(violation("an OPEN whose message goes on after its last frame"));
-        }
-        let opened = Open::decode(now, &mut payload).and_then(|open| {
-            let headers =
-                if header.flags & HEADERS != 0 { open::decode_headers(&mut payload)? } else { Headers::new() };
-            Ok((open, headers))
-        });
-        let goes_on = header.flags & MORE != 0;
-        let refusal = match (&opened, &self.farewell) {
-            (_, Some(farewell)) => Some(PeerError::clone(farewell)),
-            (Err(error), _) => Some(PeerError::from(error)),
-            (Ok((_, headers)), None) => self.too_much(headers.size() + payload.len(), goes_on).map(PeerError::from),
-        };
-        let (open, headers) = match (opened, refusal) {
-            (Ok(opened), None) => opened,
-            (_, refusal) => {
-                // No slot is taken: the frames that may follow for this number are ignored.
-                self.write_reset(id, refusal.as_ref());
-                return Ok(());
-            }
-        };
-        let purpose = if matches!(open, Open::CallHome { .. }) { Purpose::Receiver } else { Purpose::Responder };
-        let (key, stream) = self.streams.accept(slot);
-        stream.begin(id, purpose, self.theirs.stream_window, self.ours.stream_window);
-        stream.got_last = header.flags & FIN != 0 && purpose == Purpose::Responder;
-        stream.unclaimed = purpose == Purpose::Receiver;
-        if goes_on && purpose == Purpose::Responder {
-            self.opening += payload.len();
-            let partial = Partial { open: Some(open), subject: None, headers, body: BytesMut::from(payload) };
-            stream.recv.partial = Some(Box::new(partial));
-            return Ok(());
-        }
-        self.deliver_open(key, open, Message { headers, body: payload }, header.flags & FIN == 0);
-        // The empty answer to a request that was made elsewhere.
-        if purpose == Purpose::Receiver { self.on_fin(header) } else { Ok(()) }
-    }
-
-    fn deliver_open(&mut self, key: Key, open: Open, message: Message, has_items: bool) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let incoming = match open {
-            Open::CallHome { token } => {
-                // Held from here on: the whole answer may be in before anyone claims it.
-                stream.reader = true;
-                Incoming::CallHome { key, token }
-            }
-            Open::Request { subject, context, reply_to } => {
-                stream.writers = self.holders;
-                // A request that is still open when its message is complete has items, or its FIN is under way.
-                stream.reader = has_items && reply_to != ReplyTo::Nothing;
-                if !has_items {
-                    stream.recv.outcome = Some(Ok(()));
-                }
-                let has_items = stream.reader;
-                Incoming::Request(IncomingRequest { key, subject, context, reply_to, message, has_items })
-            }
-        };
-        self.incoming.push_back(incoming);
-    }
-
     /// A data frame at `at`, and those behind it that are the next items of its stream. Returns where they end.
-    fn on_data(&mut self, header: Header, batch: &Bytes, at: usize) -> Result<usize> {
+    pub(super) fn on_data(&mut self, header: Header, batch: &Bytes, at: usize) -> Result<usize> {
         let payload = at + HEADER_LEN;
         let end = payload + header.len;
         let spent = cost(header.len);
@@ -241,7 +136,11 @@ impl Mux {
         if let Some(waiter) = stream.recv.waiter.take() {
             self.after.wakers.push(waiter);
         }
-        if is_last {
+        if is_last && stream.purpose == Purpose::Caller && stream.sent_last {
+            // Its reader has yet to take this, so nothing is freed.
+            stream.got_last = true;
+            stream.recv.outcome.get_or_insert(Ok(()));
+        } else if is_last {
             self.on_last(header.stream, Ok(()))?;
         }
         Ok(end + others)
@@ -306,7 +205,7 @@ impl Mux {
     }
 
     /// Why a message of `size` bytes is not taken, if so. `is_opening`: it is a request's, and incomplete.
-    fn too_much(&self, size: usize, is_opening: bool) -> Option<Error> {
+    pub(super) fn too_much(&self, size: usize, is_opening: bool) -> Option<Error> {
         let limit = self.limits.max_message;
         if size > limit {
             return Some(Error::too_large("a message", limit as u64, size as u64));
@@ -331,7 +230,7 @@ impl Mux {
         drop(self.take_partial(key));
     }
 
-    fn on_fin(&mut self, header: Header) -> Result<()> {
+    pub(super) fn on_fin(&mut self, header: Header) -> Result<()> {
         if header.flags & FIN != 0 { self.on_last(header.stream, Ok(())) } else { Ok(()) }
     }
 
@@ -435,6 +334,6 @@ fn peer_error(payload: &[u8]) -> Result<PeerError> {
 }
 
 #[cold]
-fn violation(what: &'static str) -> Error {
+pub(super) fn violation(what: &'static str) -> Error {
     Error::protocol(format!("the peer broke the mux protocol: {what}")).with_detail(Detail::Malformed)
 }

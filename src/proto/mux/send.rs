@@ -2,7 +2,6 @@
 //! The half of a stream that we send.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
@@ -11,7 +10,7 @@ use super::{Key, Mux, cost, wait};
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 use crate::proto::frame::{FIN, HEADERS, INBOUND, Kind, MORE, StreamId};
-use crate::proto::open::{self, Open};
+use crate::proto::open;
 use crate::proto::prologue::Prologue;
 use crate::stream::Unended;
 
@@ -19,32 +18,6 @@ use crate::stream::Unended;
 const PART: usize = 128 << 10;
 
 impl Mux {
-    pub(super) fn write_open(&mut self, key: Key, open: &Open, message: Message, fin: bool, now: Instant) {
-        let Message { headers, mut body } = message;
-        let room = if self.out.is_full() { 0 } else { self.part() };
-        let first = body.split_to(body.len().min(room));
-        let mut flags = if headers.is_empty() { 0 } else { HEADERS };
-        flags |= if !body.is_empty() { MORE } else { 0 } | if fin && body.is_empty() { FIN } else { 0 };
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let head = |out: &mut Vec<u8>| {
-            open.encode(|| now, out);
-            if !headers.is_empty() {
-                open::encode_headers(&headers, out);
-            }
-        };
-        stream.send.opened_at = self.out.frame(Kind::Open, flags, stream.id, head, first);
-        stream.send.sent_to = self.out.position();
-        stream.sent_last = fin && body.is_empty();
-        stream.send.ended = fin;
-        if !body.is_empty() {
-            self.queue_parts(key, Bytes::new(), 0, body);
-            if fin && let Some(backlog) = self.streams.get_mut(key).and_then(|stream| stream.send.backlog.as_mut()) {
-                backlog.last = Some(Ok(()));
-            }
-            self.resume_senders();
-        }
-    }
-
     /// Ready when [`Mux::push`] would send at once.
     pub fn poll_ready(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(Err(gone())) };
@@ -126,7 +99,7 @@ impl Mux {
         Ok(())
     }
 
-    fn queue_parts(&mut self, key: Key, mut block: Bytes, flags: u8, mut body: Bytes) {
+    pub(super) fn queue_parts(&mut self, key: Key, mut block: Bytes, flags: u8, mut body: Bytes) {
         let part = self.part();
         let Some(stream) = self.streams.get_mut(key) else { return };
         let mut flags = flags;
@@ -339,7 +312,7 @@ impl Mux {
         self.out.frame(Kind::Reset, 0, id, head, Bytes::new());
     }
 
-    fn part(&self) -> usize {
+    pub(super) fn part(&self) -> usize {
         part(&self.theirs)
     }
 }

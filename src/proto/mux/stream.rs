@@ -183,6 +183,19 @@ impl Stream {
         self.sent_last && self.got_last
     }
 
+    /// The one item that is the whole answer, and what it had cost, if it has come and nobody else holds the stream: its slot
+    /// is to be freed then.
+    #[inline]
+    pub(super) fn take_answer(&mut self) -> Option<(Message, u32)> {
+        let recv = &mut self.recv;
+        let is_over = self.sent_last && self.got_last && self.writers == 0 && matches!(recv.outcome, Some(Ok(())));
+        let is_all = recv.withheld == 0 && recv.rest.as_ref().is_none_or(|rest| rest.is_empty());
+        match recv.first.take_if(|first| is_over && is_all && matches!(first, Waiting::One(Arrival::Item(_), _)))? {
+            Waiting::One(Arrival::Item(message), spent) => Some((message, spent)),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_unheld(&self) -> bool {
         !self.reader && self.writers == 0
     }
@@ -250,6 +263,7 @@ impl Receiving {
     }
 
     /// Drops what nobody read, and says what it had cost.
+    #[inline]
     pub(super) fn discard(&mut self) -> u32 {
         if self.first.is_none() && self.rest.is_none() {
             return 0;

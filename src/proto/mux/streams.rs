@@ -13,6 +13,9 @@ use super::stream::Stream;
 /// Set in the keys of streams that the peer opened.
 const THEIRS: Key = 1 << (Key::BITS - 1);
 
+/// In [`Slots::numbers`]: no stream has this number.
+const NONE: u32 = u32::MAX;
+
 /// Nothing while there is none.
 #[derive(Default)]
 pub(super) struct Streams(Option<Box<Slots>>);
@@ -21,8 +24,8 @@ pub(super) struct Streams(Option<Box<Slots>>);
 struct Slots {
     ours: Slab,
     theirs: Slab,
-    /// The peer's numbers → keys. A stream leaves this list before its slot is free, while local holders still read.
-    numbers: Vec<Option<Key>>,
+    /// The peer's numbers → slots of `theirs`. A stream leaves this list before its slot is free, while local holders still read.
+    numbers: Vec<u32>,
 }
 
 impl Streams {
@@ -50,28 +53,30 @@ impl Streams {
         let Slots { theirs, numbers, .. } = &mut **self.0.get_or_insert_default();
         let number = number as usize;
         let (key, stream) = theirs.open();
-        let key = key | THEIRS;
         if numbers.len() <= number {
-            numbers.resize(number + 1, None);
+            numbers.resize(number + 1, NONE);
         }
         if let Some(entry) = numbers.get_mut(number) {
-            *entry = Some(key);
+            *entry = key as u32;
         }
-        (key, stream)
+        (key | THEIRS, stream)
     }
 
     /// The key of the peer's number `slot`, while neither end has said its last word.
+    #[inline]
     pub(super) fn numbered(&self, slot: u32) -> Option<Key> {
-        self.0.as_deref()?.numbers.get(slot as usize).copied().flatten()
+        let key = *self.0.as_deref()?.numbers.get(slot as usize)?;
+        (key != NONE).then_some(key as Key | THEIRS)
     }
 
     /// The peer may use the number `slot` again, unless it has done so already.
+    #[inline]
     pub(super) fn release_number(&mut self, slot: u32, key: Key) {
         if let Some(slots) = self.0.as_deref_mut()
             && let Some(entry) = slots.numbers.get_mut(slot as usize)
-            && *entry == Some(key)
+            && *entry as Key | THEIRS == key
         {
-            *entry = None;
+            *entry = NONE;
         }
     }
 

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ErrorKind;
+use crate::error::{Detail, Retry};
+use crate::proto::frame::{Kind, StreamId};
+use crate::proto::open::Open;
 use crate::stream::{Arrivals, Event, Unended};
 
 mod credit;

@@ -110,6 +110,10 @@ pub(super) fn tcp_64(rounds: Rounds) -> f64 {
     unary(("tcp", "tcp"), 128, rounds, 64)
 }
 
+pub(super) fn tcp_1024(rounds: Rounds) -> f64 {
+    unary(("tcp", "tcp"), 128, rounds, 1024)
+}
+
 pub(super) fn tcp_16k_64(rounds: Rounds) -> f64 {
     unary(("tcp", "tcp"), 16 << 10, rounds, 64)
 }
@@ -166,4 +170,8 @@ pub(super) fn connection_1(rounds: Rounds) -> f64 {
 
 pub(super) fn connection_64(rounds: Rounds) -> f64 {
     connection(rounds, 64)
+}
+
+pub(super) fn connection_1024(rounds: Rounds) -> f64 {
+    connection(rounds, 1024)
 }

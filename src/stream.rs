@@ -9,33 +9,32 @@
 //! [`ResponseSender`] dropped without [`close`](ResponseSender::close) is an error at the caller, never a clean end.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-
-use futures_core::Stream;
 
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
 mod arrivals;
-mod deferred;
 mod events;
+mod origin;
+mod overseer;
 mod pipe;
+mod response;
 pub(crate) mod roster;
 mod supervisor;
 mod unread;
 
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::{Arrival, Queue, Waiting};
-use deferred::Deferred;
-use events::Events;
+use origin::Origin;
+pub(crate) use overseer::Overseer;
 pub use pipe::pipe;
+pub use response::ResponseStream;
 pub(crate) use supervisor::Supervisor;
-use unread::Unread;
 
 /// What comes on an answer, in order.
 #[derive(Debug)]
@@ -165,242 +164,6 @@ impl Unended {
                 "the handler dropped its response sender without close() or fail()",
             ))),
         }
-    }
-}
-
-/// The items of an answer.
-///
-/// Cancel-safe: dropping the future of [`next`](Self::next) loses nothing; dropping the stream cancels the request.
-pub struct ResponseStream {
-    source: Arc<dyn Source>,
-    key: u64,
-    seen: u64,
-    /// Taken from the source already.
-    queue: Arrivals,
-    ended: bool,
-    /// The key is no longer ours: what is queued is all.
-    released: bool,
-}
-
-impl ResponseStream {
-    /// The stream `key` of `source`.
-    pub fn new(source: Arc<dyn Source>, key: u64) -> Self {
-        Self { source, key, seen: 0, queue: Arrivals::default(), ended: false, released: false }
-    }
-
-    /// A stream that is not there yet. `opening` is polled by whoever reads, and dropped with the stream.
-    pub fn deferred(opening: impl Future<Output = Result<ResponseStream>> + Send + 'static) -> Self {
-        Self::new(Arc::new(Deferred::new(opening)), 0)
-    }
-
-    /// Events of any other origin; dropping `stream` must cancel it.
-    pub fn from_events(stream: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
-        Self::new(Arc::new(Events::new(stream)), 0)
-    }
-
-    /// The same stream with `event`, which was taken from its front, put back.
-    pub fn with_unread(self, event: Event) -> Self {
-        Self::new(Arc::new(Unread::new(event, self)), 0)
-    }
-
-    /// The next item, `None` after a clean end. An [`Inbound`] that comes in between goes to
-    /// [`Connection::receive`](crate::Connection::receive). After an error the stream is over.
-    #[expect(clippy::should_implement_trait, reason = "what every stream's future of the next item is called")]
-    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> + Send {
-        poll_fn(|cx| self.poll_item(cx))
-    }
-
-    /// The next item or inbound message, in the order in which the responder sent them.
-    pub async fn next_event(&mut self) -> Option<Result<Event>> {
-        poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    /// Asks the responder to finish: [`ControlMessage::Stop`] early, [`ControlMessage::Kill`] at once.
-    pub fn control(&self, message: ControlMessage) {
-        if !self.ended && !self.released {
-            self.source.control(self.key, message);
-        }
-    }
-
-    /// Hands an [`Inbound`] that came as an event to [`Connection::receive`](crate::Connection::receive). For a
-    /// [`Source`] that reads this stream on behalf of another: what its own reader did not ask for ends here.
-    pub fn forward(&self, inbound: Inbound) {
-        self.source.forward(self.key, inbound);
-    }
-
-    /// Items that have been read.
-    pub fn items_seen(&self) -> u64 {
-        self.seen
-    }
-
-    /// Whether it is known that nothing more comes: after an error, after `None`, and often with the last item already.
-    pub fn is_over(&self) -> bool {
-        self.ended
-    }
-
-    /// [`Self::next`] as a poll.
-    #[inline]
-    pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        match self.queue.pop_before_last() {
-            Some(item) => {
-                self.seen += 1;
-                self.give_if_worth();
-                Poll::Ready(Some(Ok(Message::new(item))))
-            }
-            None => self.poll_any_item(cx),
-        }
-    }
-
-    fn poll_any_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        loop {
-            match self.queued() {
-                Some(Arrival::Item(message)) => {
-                    self.seen += 1;
-                    self.ended = self.released && self.queue.is_empty();
-                    return Poll::Ready(Some(Ok(message)));
-                }
-                Some(notification) => {
-                    if let Event::Inbound(inbound) = notification.into() {
-                        self.forward(inbound);
-                    }
-                }
-                None => break,
-            }
-        }
-        if self.ended || self.released {
-            self.ended = true;
-            return Poll::Ready(None);
-        }
-        Poll::Ready(match std::task::ready!(self.source.poll_item(self.key, &mut self.queue, cx)) {
-            Some(Ok(Taken { message, is_last, .. })) => {
-                self.seen += 1;
-                self.released = is_last;
-                self.ended = is_last && self.queue.is_empty();
-                Some(Ok(message))
-            }
-            Some(Err(error)) => self.failed(error),
-            None => self.finished(),
-        })
-    }
-
-    /// [`Self::next_event`] as a poll.
-    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        if let Some(arrival) = self.queued() {
-            let event = Event::from(arrival);
-            self.seen += u64::from(matches!(event, Event::Item(_)));
-            return Poll::Ready(Some(Ok(event)));
-        }
-        if self.ended || self.released {
-            self.ended = true;
-            return Poll::Ready(None);
-        }
-        let owed = self.queue.take_owed();
-        if owed > 0 {
-            self.source.give_back(self.key, owed);
-        }
-        let polled = self.source.poll_next(self.key, cx);
-        // Looked at and passed on as it is: an event is large, and every layer of a stream would move it once more.
-        match &polled {
-            Poll::Pending | Poll::Ready(Some(Ok(Event::Inbound(_)))) => {}
-            Poll::Ready(Some(Ok(Event::Item(_)))) => self.seen += 1,
-            Poll::Ready(None) => self.ended = true,
-            Poll::Ready(Some(Err(_))) => {
-                self.ended = true;
-                return polled.map(|event| event.map(|event| event.map_err(|error| error.at_item(self.seen))));
-            }
-        }
-        polled
-    }
-
-    /// [`Source::poll_item`] for a source that reads this stream on behalf of another and adds nothing to its items: what
-    /// waits goes into the other's `queue`, and its credit comes back by [`Self::give_back`].
-    pub(crate) fn poll_taken(&mut self, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
-        if !self.queue.is_empty() {
-            let item = std::task::ready!(self.poll_item(cx));
-            return Poll::Ready(
-                item.map(|item| item.map(|message| Taken { is_last: self.ended, ..Taken::item(message) })),
-            );
-        }
-        if self.ended || self.released {
-            self.ended = true;
-            return Poll::Ready(None);
-        }
-        let polled = self.source.poll_item(self.key, queue, cx);
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(taken))) => {
-                self.seen += 1;
-                (self.released, self.ended) = (taken.is_last, taken.is_last);
-            }
-            Poll::Ready(None | Some(Err(_))) => self.ended = true,
-        }
-        polled
-    }
-
-    /// Gives back the credit of what [`Self::poll_taken`] handed on and its reader has read.
-    pub(crate) fn give_back(&self, credit: u32) {
-        if !self.released {
-            self.source.give_back(self.key, credit);
-        }
-    }
-
-    #[inline]
-    fn queued(&mut self) -> Option<Arrival> {
-        let arrival = self.queue.pop()?;
-        self.give_if_worth();
-        Some(arrival)
-    }
-
-    #[inline]
-    fn give_if_worth(&mut self) {
-        if let Some(owed) = self.queue.worth_giving()
-            && !self.released
-        {
-            self.source.give_back(self.key, owed);
-        }
-    }
-
-    fn failed<T>(&mut self, error: Error) -> Option<Result<T>> {
-        self.ended = true;
-        Some(Err(error.at_item(self.seen)))
-    }
-
-    fn finished<T>(&mut self) -> Option<Result<T>> {
-        self.ended = true;
-        None
-    }
-}
-
-impl Stream for ResponseStream {
-    type Item = Result<Message>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_item(cx)
-    }
-}
-
-impl Drop for ResponseStream {
-    fn drop(&mut self) {
-        if self.released {
-            return;
-        }
-        let owed = self.queue.discard();
-        if owed > 0 {
-            self.source.give_back(self.key, owed);
-        }
-        self.source.release(self.key);
-    }
-}
-
-impl fmt::Debug for ResponseStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ResponseStream(key {}, {} items seen{})",
-            self.key,
-            self.seen,
-            if self.ended { ", ended" } else { "" }
-        )
     }
 }
 

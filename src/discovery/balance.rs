@@ -123,6 +123,27 @@ impl<T: Default> Balancer<T> {
         self.state().slots.iter().map(Slot::pick).collect()
     }
 
+    /// Has `renew` say what is kept from now on in place of what `pick` came with, unless that was replaced already; `pick`
+    /// then comes with it too. Picks that others have are left as they are.
+    pub(crate) fn renew(&self, pick: &mut Pick<T>, renew: impl FnOnce(&T) -> T) {
+        let mut state = self.state();
+        let old = &pick.chosen;
+        let slot = state.slots.iter_mut().find(|slot| Arc::ptr_eq(&slot.chosen.member, &old.member));
+        let is_kept = slot.as_ref().is_none_or(|slot| Arc::ptr_eq(&slot.chosen.kept, &old.kept));
+        let fresh = match &slot {
+            Some(slot) if !is_kept => slot.chosen.clone(),
+            _ => {
+                let instance = slot.as_ref().map_or(&old.instance, |slot| &slot.chosen.instance);
+                let kept = Arc::new(renew(&old.kept));
+                Arc::new(Chosen { instance: instance.clone(), member: old.member.clone(), kept })
+            }
+        };
+        let published = slot.map(|slot| std::mem::replace(&mut slot.chosen, fresh.clone()));
+        // Without the lock what goes with them, which is other people's.
+        drop(state);
+        drop((published, std::mem::replace(&mut pick.chosen, fresh)));
+    }
+
     /// Until when instance `id` is set aside; `None` if it is not.
     pub fn set_aside_until(&self, id: u64, now: Instant) -> Option<Instant> {
         self.state().find(id).and_then(|slot| slot.member().due(|| now))
@@ -172,12 +193,12 @@ impl<T> Pick<T> {
         &self.chosen.instance
     }
 
-    /// What is kept for it.
+    /// What is kept for it. Stays the same for this pick, whatever comes in its place for others.
     pub fn kept(&self) -> &T {
-        &self.member().kept
+        &self.chosen.kept
     }
 
-    fn member(&self) -> &Member<T> {
+    fn member(&self) -> &Member {
         &self.chosen.member
     }
 
@@ -213,7 +234,7 @@ impl<T> Pick<T> {
 
 impl<T> Drop for Pick<T> {
     fn drop(&mut self) {
-        self.member().load.fetch_sub(1, Ordering::Relaxed);
+        self.member().dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -233,7 +254,8 @@ struct State<T> {
 /// An instance as it is published now. One counter for both, which every pick counts up and down.
 struct Chosen<T> {
     instance: Arc<Instance>,
-    member: Arc<Member<T>>,
+    member: Arc<Member>,
+    kept: Arc<T>,
 }
 
 /// A [`Chosen`] among others.
@@ -244,10 +266,12 @@ struct Slot<T> {
 }
 
 /// What is known about an instance beside its record, shared with the picks.
-struct Member<T> {
+struct Member {
     id: u64,
-    kept: T,
-    load: AtomicUsize,
+    /// Changed only under the balancer's lock, so that it need not be counted up atomically.
+    picked: AtomicUsize,
+    /// Picks that are no more.
+    dropped: AtomicUsize,
     sent: AtomicU64,
     /// Changed only under the lock of `until`; zero means that `until` is `None`.
     failures: AtomicU32,
@@ -344,8 +368,8 @@ impl<T: Default> Slot<T> {
             .filter(|slot| slot.chosen.instance.transport == instance.transport);
         let member = || Member {
             id: instance.instance_id,
-            kept: T::default(),
-            load: AtomicUsize::new(0),
+            picked: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
             sent: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             until: Mutex::new(None),
@@ -355,6 +379,7 @@ impl<T: Default> Slot<T> {
             _ => Arc::new(Chosen {
                 instance: Arc::new(instance.clone()),
                 member: old.map_or_else(|| Arc::new(member()), |slot| slot.chosen.member.clone()),
+                kept: old.map_or_else(Arc::default, |slot| slot.chosen.kept.clone()),
             }),
         };
         // A debt under another weight means nothing.
@@ -362,7 +387,7 @@ impl<T: Default> Slot<T> {
         Self { chosen, owed: same_weight.map_or(0, |slot| slot.owed) }
     }
 
-    fn member(&self) -> &Member<T> {
+    fn member(&self) -> &Member {
         &self.chosen.member
     }
 
@@ -375,14 +400,15 @@ impl<T: Default> Slot<T> {
     }
 
     fn pick(&self) -> Pick<T> {
-        self.member().load.fetch_add(1, Ordering::Relaxed);
+        let picked = &self.member().picked;
+        picked.store(picked.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Pick { chosen: self.chosen.clone(), failures: self.member().failures.load(Ordering::Acquire) }
     }
 }
 
-impl<T> Member<T> {
+impl Member {
     fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
+        self.picked.load(Ordering::Relaxed).wrapping_sub(self.dropped.load(Ordering::Relaxed))
     }
 
     /// Until when it is set aside, if it is.

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One attempt of a call: the instance, the way to it, the connection, and how it failed.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::Inner;
 use super::lane::{Lane, Lanes};
-use crate::connection::Connection;
+use super::service::Service;
 use crate::discovery::balance::Pick;
 use crate::error::{Error, Result};
 
@@ -18,10 +17,9 @@ pub(super) struct Chosen {
     began: Option<Instant>,
 }
 
-/// A chosen instance with a connection to it.
+/// A chosen instance, whose lane has a connection.
 pub(super) struct Attempt {
     pub(super) chosen: Chosen,
-    pub(super) connection: Arc<dyn Connection>,
     /// The connection had been used before.
     pub(super) is_reused: bool,
 }
@@ -37,8 +35,8 @@ pub(super) struct Failed {
 
 impl Chosen {
     /// The best way to the instance of `pick`.
-    pub(super) fn new(pick: Pick<Lanes>, runtime: &Inner) -> Result<Self, Box<Failed>> {
-        let fault = pick.kept().of(runtime, pick.instance()).err();
+    pub(super) fn new(pick: Pick<Lanes>, runtime: &Inner, service: &Service) -> Result<Self, Box<Failed>> {
+        let fault = pick.kept().find(runtime, &service.shared, pick.instance()).err();
         let chosen = Self { pick, at: 0, began: None };
         match fault {
             None => Ok(chosen),
@@ -51,7 +49,21 @@ impl Chosen {
     }
 
     pub(super) fn lane(&self) -> Option<&Lane> {
-        self.pick.kept().known()?.get(self.at)
+        self.pick.kept().known().get(self.at)
+    }
+
+    /// Whose instance it is.
+    pub(super) fn service(&self, direct: Option<u64>) -> Option<Service> {
+        self.pick.kept().service().map(|shared| Service { shared, direct })
+    }
+
+    /// Whoever goes this way next, be it this call once more, gets another connection.
+    pub(super) fn forget(&mut self) {
+        // With the service everything is gone.
+        if let Some(service) = self.pick.kept().service() {
+            let at = self.at;
+            service.balancer.renew(&mut self.pick, |lanes| lanes.without(|of| of == at));
+        }
     }
 
     /// A request goes this way.
@@ -89,13 +101,6 @@ impl Drop for Chosen {
 impl Attempt {
     pub(super) fn failed(self, error: Error) -> Box<Failed> {
         Box::new(Failed { was_reused: self.is_reused, ..Failed::at(self.chosen, error) })
-    }
-
-    /// Its connection serves no further call.
-    pub(super) fn forget(&self) {
-        if let Some(lane) = self.chosen.lane() {
-            drop(lane.forget());
-        }
     }
 }
 

@@ -3,45 +3,37 @@
 //! nothing of the answer has arrived and the error says that the request did not run.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::Inner;
 use super::attempt::{Attempt, Chosen, Failed};
 use super::lane::Lane;
 use super::service::Service;
-use crate::connection::Inbound;
 use crate::error::{Detail, Error, ErrorKind, Phase, Result, Retry};
-use crate::message::{ControlMessage, Message, Request, RequestContext};
-use crate::stream::{Arrivals, Event, ResponseStream, Source, Taken};
+use crate::message::{Message, Request, RequestContext};
+use crate::stream::{Overseer, ResponseStream};
 use crate::target::TransportId;
+
+mod spare;
 
 /// Attempts of one call, on all instances and transports together.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Calls that are over and kept for the next ones of their service. A caller ends one before it begins the next, so that
-/// few serve many.
-const MAX_SPARE: usize = 64;
-
-/// A call, or the room for one: its service keeps those that are over, so that a call allocates nothing.
-pub(super) struct Call {
-    state: Mutex<State>,
-    this: Weak<Self>,
-}
-
-/// Calls that are over, with nothing in them.
+/// A call, or the room for one.
 #[derive(Default)]
-pub(super) struct Spare(Mutex<Vec<Arc<Call>>>);
-
-struct State {
-    /// Nothing between two calls.
-    service: Option<Service>,
-    /// A call goes on when its caller has let go of the runtime, and so keeps it.
+pub(super) struct Call {
+    /// A call goes on when its caller has let go of the runtime, and so keeps it. Nothing between two calls.
     runtime: Option<Arc<Inner>>,
+    /// Known as long as no instance is, which knows it too.
+    service: Option<Service>,
+    /// The one instance that may answer.
+    direct: Option<u64>,
     asked: Asked,
     /// Instances that failed this call.
     failed: Vec<u64>,
@@ -50,15 +42,21 @@ struct State {
     attempts: usize,
     /// The transport of the last attempt, if that failed.
     carried_by: Option<TransportId>,
-    /// What the caller said before there was a stream to say it to.
-    control: Option<ControlMessage>,
     /// The time between items, where a limit is set.
-    idle: Option<Pin<Box<tokio::time::Sleep>>>,
+    idle: Option<Idle>,
     stage: Stage,
 }
 
+/// How long nothing has come.
+struct Idle {
+    since_item: u64,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
 /// What is to be sent, if it is.
+#[derive(Default)]
 enum Asked {
+    #[default]
     Nothing,
     /// For the first time.
     Whole(Request),
@@ -68,141 +66,97 @@ enum Asked {
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Attempt, Failed>> + Send>>;
 
+#[derive(Default)]
 enum Stage {
-    Connecting(Connecting),
-    Answering { stream: ResponseStream, attempt: Attempt, has_begun: bool },
+    /// Polled by the reader only. The mutex makes it fit for sharing, and is never locked.
+    Connecting(Mutex<Connecting>),
+    Answering {
+        attempt: Attempt,
+        has_begun: bool,
+    },
+    #[default]
     Over,
 }
 
 /// Sends `request` to an instance of `service`. If a connection is there, it is on its way when this returns.
 pub(super) fn call(runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) -> ResponseStream {
-    let call = service.shared.spare.take();
-    call.state().begin(runtime, service, request, now);
-    ResponseStream::new(call, 0)
+    let mut call = spare::take();
+    match call.begin(runtime, service, request, now) {
+        Some(stream) => stream.overseen_by(call),
+        None => ResponseStream::found_by(call),
+    }
 }
 
-impl Spare {
-    fn take(&self) -> Arc<Call> {
-        let spare = self.calls().pop();
-        spare.unwrap_or_else(|| Arc::new_cyclic(|this| Call { state: Mutex::new(State::new()), this: this.clone() }))
+impl Overseer for Call {
+    fn came(&mut self) {
+        self.idle = None;
+        if let Stage::Answering { attempt, has_begun } = &mut self.stage
+            && !mem::replace(has_begun, true)
+        {
+            attempt.chosen.pick.succeeded();
+            self.asked = Asked::Nothing;
+        }
     }
 
-    fn calls(&self) -> MutexGuard<'_, Vec<Arc<Call>>> {
-        self.0.lock()
+    fn poll_pending(&mut self, seen: u64, cx: &mut Context<'_>) -> Poll<Result<ResponseStream>> {
+        loop {
+            match &mut self.stage {
+                Stage::Answering { .. } => return self.poll_idle(seen, cx),
+                Stage::Over => return Poll::Ready(Err(Error::unexpected("the call is over"))),
+                Stage::Connecting(connecting) => {
+                    let connected = ready!(connecting.get_mut().as_mut().poll(cx));
+                    if let Some(found) = self.connected(connected) {
+                        return Poll::Ready(found);
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Option<Error> {
+        self.idle = None;
+        self.lost(error)
+    }
+
+    fn ended(mut self: Box<Self>, at: Option<Instant>) {
+        if let Stage::Answering { attempt, .. } = &mut self.stage {
+            attempt.chosen.pick.succeeded();
+            attempt.chosen.end(at);
+        }
+        self.clear();
+        spare::keep(self);
     }
 }
 
 impl Call {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// Makes it room for another call of its service.
-    fn retire(&self, mut state: MutexGuard<'_, State>) {
-        let (service, _runtime) = state.clear();
-        drop(state);
-        let Some(service) = service else { return };
-        let Some(this) = self.this.upgrade() else { return };
-        let mut spare = service.shared.spare.calls();
-        if spare.len() < MAX_SPARE {
-            spare.push(this);
-        }
-    }
-}
-
-impl Source for Call {
-    fn poll_next(&self, _key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        self.state().poll(cx, ResponseStream::poll_event)
-    }
-
-    fn poll_item(&self, _key: u64, queue: &mut Arrivals, cx: &mut Context<'_>) -> Poll<Option<Result<Taken>>> {
-        let mut state = self.state();
-        let mut taken = ready!(state.poll(cx, |stream, cx| stream.poll_taken(queue, cx)));
-        if let Some(Ok(Taken { is_last, arrived, .. })) = &mut taken
-            && *is_last
-        {
-            state.end(*arrived);
-            if queue.is_items() {
-                // The caller has all there is, and asks this call for nothing more: the next one may have it.
-                self.retire(state);
-            } else {
-                // It may yet have something in its queue to forward.
-                *is_last = false;
-            }
-        }
-        Poll::Ready(taken)
-    }
-
-    fn give_back(&self, _key: u64, credit: u32) {
-        if let Stage::Answering { stream, .. } = &self.state().stage {
-            stream.give_back(credit);
-        }
-    }
-
-    fn control(&self, _key: u64, message: ControlMessage) {
-        let mut state = self.state();
-        match &state.stage {
-            Stage::Answering { stream, .. } => stream.control(message),
-            Stage::Connecting(_) => state.control = state.control.max(Some(message)),
-            Stage::Over => {}
-        }
-    }
-
-    fn forward(&self, _key: u64, inbound: Inbound) {
-        if let Stage::Answering { stream, .. } = &self.state().stage {
-            stream.forward(inbound);
-        }
-    }
-
-    /// The one handle of the call is being dropped: nobody else asks for anything any more.
-    fn release(&self, _key: u64) {
-        self.retire(self.state());
-    }
-}
-
-impl State {
-    const fn new() -> Self {
-        Self {
-            service: None,
-            runtime: None,
-            asked: Asked::Nothing,
-            failed: Vec::new(),
-            redialled: Vec::new(),
-            attempts: 0,
-            carried_by: None,
-            control: None,
-            idle: None,
-            stage: Stage::Over,
-        }
-    }
-
-    /// Lets go of everything, in place. Whose call it was: to be dropped without the lock, since they may be the last.
-    fn clear(&mut self) -> (Option<Service>, Option<Arc<Inner>>) {
+    /// Lets go of everything, in place.
+    fn clear(&mut self) {
         self.stage = Stage::Over;
         self.asked = Asked::Nothing;
         self.failed.clear();
         self.redialled.clear();
         self.attempts = 0;
         self.carried_by = None;
-        self.control = None;
         self.idle = None;
-        (self.service.take(), self.runtime.take())
+        self.service = None;
+        self.runtime = None;
     }
 
-    /// The answer is over: all of it had come at `at`, if that is known.
-    fn end(&mut self, at: Option<Instant>) {
-        if let Stage::Answering { attempt, .. } = &mut self.stage {
-            attempt.chosen.end(at);
-        }
-        self.stage = Stage::Over;
-    }
-
-    fn begin(&mut self, runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) {
-        self.service = Some(service.clone());
-        if let Err(failed) = self.begin_at_once(&runtime, service, request, now) {
-            self.stage = Stage::Connecting(Box::pin(async move { Err(*failed) }));
-        }
+    fn begin(
+        &mut self,
+        runtime: Arc<Inner>,
+        service: &Service,
+        request: Request,
+        now: Instant,
+    ) -> Option<ResponseStream> {
+        self.direct = service.direct;
+        let begun = self.begin_at_once(&runtime, service, request, now);
         self.runtime = Some(runtime);
+        begun.unwrap_or_else(|failed| {
+            self.service = Some(service.clone());
+            self.stage = Stage::connecting(async move { Err(*failed) });
+            None
+        })
     }
 
     /// The common case has everything at hand: an instance and a connection to it.
@@ -215,9 +169,9 @@ impl State {
         service: &Service,
         request: Request,
         now: Instant,
-    ) -> Result<(), Box<Failed>> {
+    ) -> Result<Option<ResponseStream>, Box<Failed>> {
         let chosen = match service.shared.pick(service.direct, now, &[]) {
-            Ok(pick) => match Chosen::new(pick, runtime) {
+            Ok(pick) => match Chosen::new(pick, runtime, service) {
                 Ok(chosen) => Some(chosen),
                 Err(failed) => {
                     self.asked = Asked::Whole(request);
@@ -226,31 +180,31 @@ impl State {
             },
             Err(_) => None,
         };
-        let at_hand = chosen.as_ref().and_then(Chosen::lane).and_then(Lane::cached);
-        match (chosen, at_hand) {
-            (Some(chosen), Some(connection)) => {
-                self.send(runtime, Attempt { chosen, connection, is_reused: true }, request, now)
+        match chosen {
+            Some(chosen) if chosen.lane().is_some_and(|lane| lane.connection().is_some()) => {
+                self.send(runtime, Attempt { chosen, is_reused: true }, request, now).map(Some)
             }
-            (chosen, _) => {
+            chosen => {
                 self.asked = Asked::Whole(request);
-                self.connect(runtime.clone(), service, chosen, None);
-                Ok(())
+                self.connect(runtime.clone(), service.clone(), chosen, None);
+                Ok(None)
             }
         }
     }
 
     /// Chooses an instance, or goes on with the lanes that are left for one, and connects. If nobody is left to choose,
     /// `before` is the error: what went wrong says more than that.
-    fn connect(&mut self, runtime: Arc<Inner>, service: &Service, next: Option<Chosen>, before: Option<Error>) {
-        let (service, failed) = (service.clone(), self.failed.clone());
+    fn connect(&mut self, runtime: Arc<Inner>, service: Service, next: Option<Chosen>, before: Option<Error>) {
+        self.service = Some(service.clone());
+        let failed = self.failed.clone();
         let deadline = self.asked.deadline();
-        self.stage = Stage::Connecting(Box::pin(async move {
+        self.stage = Stage::connecting(async move {
             let chosen = match next {
                 Some(next) => next,
                 None => {
                     let pick = service.choose(&failed).await;
                     let pick = pick.map_err(|error| Failed::nobody(before.unwrap_or(error)))?;
-                    Chosen::new(pick, &runtime).map_err(|failed| *failed)?
+                    Chosen::new(pick, &runtime, &service).map_err(|failed| *failed)?
                 }
             };
             let Some(lane) = chosen.lane() else {
@@ -265,10 +219,10 @@ impl State {
                 None => connecting.await,
             };
             match connected {
-                Ok((connection, is_reused)) => Ok(Attempt { chosen, connection, is_reused }),
+                Ok((_, is_reused)) => Ok(Attempt { chosen, is_reused }),
                 Err(error) => Err(Failed::at(chosen, error)),
             }
-        }));
+        });
     }
 
     /// Puts the request on the connection.
@@ -278,109 +232,72 @@ impl State {
         mut attempt: Attempt,
         request: Request,
         now: Instant,
-    ) -> Result<(), Box<Failed>> {
+    ) -> Result<ResponseStream, Box<Failed>> {
         self.asked = Asked::again(&request);
         self.attempts += 1;
         attempt.chosen.begin(now);
-        if let Some(lane) = attempt.chosen.lane() {
-            // That a transport of the fallback list carries what another one should have.
-            let to = &lane.route.request;
-            let from = match &self.carried_by {
-                Some(from) if from != to && runtime.config.fallback.contains(to) => Some(from),
-                Some(_) => None,
-                None => lane.in_place_of.as_ref(),
-            };
-            if let Some(from) = from {
-                runtime.telemetry.count_fallback(from, to);
+        let opened = match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
+            Some((lane, connection)) => {
+                self.count_fallback(runtime, lane);
+                connection.open_at(request, now)
             }
-        }
-        match attempt.connection.open_at(request, now) {
+            None => Err(Error::unexpected("the way to the instance has no connection")),
+        };
+        match opened {
             Ok(stream) => {
                 attempt.chosen.pick.sent();
-                if let Some(message) = self.control.take() {
-                    stream.control(message);
-                }
-                self.stage = Stage::Answering { stream, attempt, has_begun: false };
-                Ok(())
+                self.stage = Stage::Answering { attempt, has_begun: false };
+                Ok(stream)
             }
             Err(error) => {
                 if attempt.is_reused {
-                    attempt.forget();
+                    attempt.chosen.forget();
                 }
-                Err(self.failed(attempt, error))
+                Err(self.attempt_failed(attempt, error))
             }
+        }
+    }
+
+    /// That a transport of the fallback list carries what another one should have.
+    fn count_fallback(&self, runtime: &Inner, lane: &Lane) {
+        let to = &lane.route().request;
+        let from = match &self.carried_by {
+            Some(from) if from != to && runtime.config.fallback.contains(to) => Some(from),
+            Some(_) => None,
+            None => lane.in_place_of(),
+        };
+        if let Some(from) = from {
+            runtime.telemetry.count_fallback(from, to);
         }
     }
 
     /// What was sent, or could not be, came to this.
-    fn failed(&mut self, attempt: Attempt, error: Error) -> Box<Failed> {
+    fn attempt_failed(&mut self, attempt: Attempt, error: Error) -> Box<Failed> {
         if let Some(lane) = attempt.chosen.lane() {
             lane.fail(error.kind());
-            self.carried_by = Some(lane.route.request.clone());
+            self.carried_by = Some(lane.route().request.clone());
         }
         attempt.failed(error)
     }
 
-    /// Goes on until `read` has something from the answer.
-    fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut read: impl FnMut(&mut ResponseStream, &mut Context<'_>) -> Poll<Option<Result<T>>>,
-    ) -> Poll<Option<Result<T>>> {
-        loop {
-            match &mut self.stage {
-                Stage::Over => return Poll::Ready(None),
-                Stage::Connecting(connecting) => {
-                    let connected = ready!(connecting.as_mut().poll(cx));
-                    if let Some(error) = self.connected(connected) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
-                Stage::Answering { stream, attempt, has_begun } => {
-                    let polled = read(stream, cx);
-                    match &polled {
-                        Poll::Pending => return self.poll_idle(cx),
-                        Poll::Ready(Some(Ok(_))) if *has_begun => self.idle = None,
-                        Poll::Ready(Some(Ok(_))) => {
-                            *has_begun = true;
-                            attempt.chosen.pick.succeeded();
-                            self.asked = Asked::Nothing;
-                            self.idle = None;
-                        }
-                        Poll::Ready(None) => {
-                            attempt.chosen.pick.succeeded();
-                            self.stage = Stage::Over;
-                        }
-                        Poll::Ready(Some(Err(_))) => {
-                            self.idle = None;
-                            let Poll::Ready(Some(Err(error))) = polled else { continue };
-                            match self.lost(error) {
-                                Some(error) => return Poll::Ready(Some(Err(error))),
-                                None => continue,
-                            }
-                        }
-                    }
-                    return polled;
-                }
-            }
-        }
-    }
-
-    /// There is a connection to send on, or none to be had. Another attempt, or the error for the caller.
-    fn connected(&mut self, connected: Result<Attempt, Failed>) -> Option<Error> {
+    /// There is a connection to send on, or none to be had. The answer's stream, or the error for the caller; nothing if there
+    /// is another attempt.
+    fn connected(&mut self, connected: Result<Attempt, Failed>) -> Option<Result<ResponseStream>> {
         let attempt = match connected {
             Ok(attempt) => attempt,
-            Err(failed) => return self.recover(failed),
+            Err(failed) => return self.recover(failed).map(Err),
         };
         let (request, runtime) = match self.request() {
             Ok(ready) => ready,
             Err(error) => {
                 self.stage = Stage::Over;
-                return Some(error);
+                return Some(Err(error));
             }
         };
-        let sent = self.send(&runtime, attempt, request, Instant::now());
-        sent.err().and_then(|failed| self.recover(*failed))
+        match self.send(&runtime, attempt, request, Instant::now()) {
+            Ok(stream) => Some(Ok(stream)),
+            Err(failed) => self.recover(*failed).map(Err),
+        }
     }
 
     /// What is to be sent, and whose call it is.
@@ -388,7 +305,7 @@ impl State {
         let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
             return Err(Error::unexpected("the call is over"));
         };
-        let request = match std::mem::replace(&mut self.asked, Asked::Nothing) {
+        let request = match mem::take(&mut self.asked) {
             Asked::Nothing => return Err(Error::unexpected("the request was sent already")),
             Asked::Whole(request) => request,
             Asked::Again(context, message) => {
@@ -400,16 +317,19 @@ impl State {
 
     /// The answer failed. Another attempt, or the error for the caller.
     fn lost(&mut self, error: Error) -> Option<Error> {
-        let Stage::Answering { attempt, has_begun, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
+        let Stage::Answering { mut attempt, has_begun } = mem::take(&mut self.stage) else {
             return Some(error);
         };
         let is_lost = is_lost(&error);
         if is_lost {
             // Whoever calls next shall not meet the same dead connection.
-            attempt.forget();
+            attempt.chosen.forget();
         }
         if !has_begun {
-            let failed = self.failed(attempt, error);
+            if self.service.is_none() {
+                self.service = attempt.chosen.service(self.direct);
+            }
+            let failed = self.attempt_failed(attempt, error);
             return self.recover(*failed);
         }
         if is_lost {
@@ -417,7 +337,7 @@ impl State {
             // what is written to one of those is not sent again.
             attempt.chosen.pick.failed(Instant::now());
         }
-        Some(self.failed(attempt, error).error)
+        Some(self.attempt_failed(attempt, error).error)
     }
 
     /// An attempt failed before anything of the answer came.
@@ -454,21 +374,30 @@ impl State {
         let Some(service) = self.service.clone() else { return Some(error) };
         let Ok(runtime) = service.shared.runtime() else { return Some(error) };
         tracing::debug!(target: "biplane::call", service = %service.shared.name, "trying again: {error}");
-        self.connect(runtime, &service, next, Some(error));
+        self.connect(runtime, service, next, Some(error));
         None
     }
 
     /// Nothing came. Bounded by the time between items where one is set.
-    fn poll_idle<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        let limit = self.service.as_ref().and_then(|service| service.shared.read_timeout);
+    fn poll_idle(&mut self, seen: u64, cx: &mut Context<'_>) -> Poll<Result<ResponseStream>> {
+        let limit = self.runtime.as_ref().and_then(|runtime| runtime.config.limits.read_timeout);
         let Some(limit) = limit else { return Poll::Pending };
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(idle.as_mut().poll(cx));
+        let idle = match &mut self.idle {
+            Some(idle) if idle.since_item == seen => idle,
+            idle => idle.insert(Idle { since_item: seen, sleep: Box::pin(tokio::time::sleep(limit)) }),
+        };
+        ready!(idle.sleep.as_mut().poll(cx));
         let error = Error::timeout(format!("no item within {} s", limit.as_secs_f32()))
             .with_detail(Detail::DeadlineExceeded { items_seen: 0 })
             .with_hint("BIPLANE_READ_TIMEOUT sets the time between items");
         self.stage = Stage::Over;
-        Poll::Ready(Some(Err(error)))
+        Poll::Ready(Err(error))
+    }
+}
+
+impl Stage {
+    fn connecting(connecting: impl Future<Output = Result<Attempt, Failed>> + Send + 'static) -> Self {
+        Self::Connecting(Mutex::new(Box::pin(connecting)))
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::Inner;
 use super::attempt::Chosen;
-use super::call::{Spare, call};
+use super::call::call;
 use super::lane::Lanes;
 use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound};
@@ -34,9 +34,7 @@ pub(super) struct Shared {
     pub(super) subject: Subject,
     runtime: Weak<Inner>,
     /// Connections are kept with the instances that they lead to.
-    balancer: Balancer<Lanes>,
-    pub(super) spare: Spare,
-    pub(super) read_timeout: Option<Duration>,
+    pub(super) balancer: Balancer<Lanes>,
     request_timeout: Duration,
     info: ConnectionInfo,
     connected: AtomicU64,
@@ -65,8 +63,6 @@ impl Service {
                 name,
                 runtime: Arc::downgrade(runtime),
                 balancer,
-                spare: Spare::default(),
-                read_timeout: runtime.config.limits.read_timeout,
                 request_timeout: runtime.config.limits.request_timeout,
                 info,
                 connected: AtomicU64::new(0),
@@ -119,7 +115,7 @@ impl Connection for Service {
     async fn notify(&self, _subject: &Subject, message: Message) -> Result<()> {
         let runtime = self.shared.runtime()?;
         let pick = self.shared.pick(self.direct, Instant::now(), &[])?;
-        let chosen = Chosen::new(pick, &runtime).map_err(|failed| failed.error)?;
+        let chosen = Chosen::new(pick, &runtime, self).map_err(|failed| failed.error)?;
         let lane = chosen.lane().ok_or_else(|| Error::no_transport("this instance offers no transport"))?;
         let (connection, _) = lane.connected(&runtime, || self.shared.count_connected()).await?;
         connection.notify(&self.shared.subject, message).await
@@ -132,11 +128,12 @@ impl Connection for Service {
 
     /// Closes the connections to all instances. A later request opens them again.
     async fn close(&self, grace: Duration) -> Result<()> {
-        for instance in self.shared.balancer.all() {
-            for lane in instance.kept().known().into_iter().flat_map(|lanes| lanes.iter()) {
-                if let Some(connection) = lane.forget() {
-                    connection.close(grace).await?;
-                }
+        for mut instance in self.shared.balancer.all() {
+            let connections: Vec<_> =
+                instance.kept().known().iter().filter_map(|lane| lane.connection().cloned()).collect();
+            self.shared.balancer.renew(&mut instance, |lanes| lanes.without(|_| true));
+            for connection in connections {
+                connection.close(grace).await?;
             }
         }
         Ok(())

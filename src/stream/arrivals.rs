@@ -45,6 +45,10 @@ pub(crate) enum Arrival {
 }
 
 impl Arrivals {
+    pub(super) const fn new() -> Self {
+        Self { run: None, queue: None, owed: 0, is_settled: false }
+    }
+
     /// The next one, on the reader's account.
     pub(crate) fn pop(&mut self) -> Option<Arrival> {
         if self.run.is_none() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A stream of which the first event was looked at and put back.
+//! A stream as the source of another: it has more to it than its own source. Its first event was put back, say.
 
 use std::task::{Context, Poll};
 
@@ -13,8 +13,8 @@ use crate::message::ControlMessage;
 pub(super) struct Unread(Mutex<(Option<Event>, ResponseStream)>);
 
 impl Unread {
-    pub(super) fn new(event: Event, stream: ResponseStream) -> Self {
-        Self(Mutex::new((Some(event), stream)))
+    pub(super) fn new(event: Option<Event>, stream: ResponseStream) -> Self {
+        Self(Mutex::new((event, stream)))
     }
 }
 

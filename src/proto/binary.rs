@@ -112,9 +112,22 @@ impl Decoder {
         Self { limits, buffer: Chunks::default() }
     }
 
+    /// Bytes that came and were not taken.
+    pub fn at_hand(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
         self.buffer.push(chunk);
+    }
+
+    /// The next item, if it has no headers and is all there.
+    pub fn next_plain(&mut self) -> Option<Bytes> {
+        let mut head = self.buffer.get(..HEAD)?;
+        let (kind, length) = (head.get_u8(), head.get_u32() as usize);
+        let is_whole = length <= self.limits.item && self.buffer.len() - HEAD >= length;
+        (kind == ITEM && is_whole).then(|| self.buffer.split_between(HEAD, length, 0))
     }
 
     /// The next event, or `None` until more bytes come.

@@ -106,6 +106,25 @@ impl BodyDecoder {
         }
     }
 
+    /// Bytes that came and were not taken.
+    pub fn at_hand(&self) -> usize {
+        match self {
+            Self::Sse(decoder) => decoder.at_hand(),
+            Self::Ndjson(decoder) => decoder.at_hand(),
+            Self::Binary(decoder) => decoder.at_hand(),
+        }
+    }
+
+    /// The next item, if its format says it in the usual form and it is all there. Of what is not taken this way nothing is
+    /// known; [`next_event`](Self::next_event) says what it is.
+    pub fn next_plain(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Sse(decoder) => decoder.next_plain(),
+            Self::Ndjson(_) => None,
+            Self::Binary(decoder) => decoder.next_plain(),
+        }
+    }
+
     /// The next event, or `None` until more bytes come. After an error or an end it is not called again.
     ///
     /// Errors are `TooLarge` for what is over a limit and `Protocol` for what is no such body.
@@ -127,6 +146,14 @@ mod tests {
 
     const FORMATS: [StreamFormat; 3] = [StreamFormat::Sse, StreamFormat::Ndjson, StreamFormat::Binary];
 
+    /// The next event, by way of what takes the usual ones.
+    fn next(decoder: &mut BodyDecoder) -> Result<Option<BodyEvent>> {
+        match decoder.next_plain() {
+            Some(item) => Ok(Some(BodyEvent::Item(Message::new(item)))),
+            None => decoder.next_event(),
+        }
+    }
+
     /// Every event of `body`, cut into chunks that end at `cuts`.
     fn decode(format: StreamFormat, limits: BodyLimits, body: &[u8], cuts: &[usize]) -> Result<Vec<BodyEvent>> {
         let mut decoder = BodyDecoder::new(format, limits);
@@ -135,7 +162,7 @@ mod tests {
         for to in cuts.iter().copied().chain([body.len()]) {
             decoder.push(Bytes::copy_from_slice(&body[from..to]));
             from = to;
-            while let Some(event) = decoder.next_event()? {
+            while let Some(event) = next(&mut decoder)? {
                 let end = event.is_end();
                 events.push(event);
                 if end {

@@ -48,6 +48,30 @@ impl Chunks {
         }
     }
 
+    /// Takes `count` bytes that stand between `before` and `after` others, all of which must be there.
+    pub(super) fn split_between(&mut self, before: usize, count: usize, after: usize) -> Bytes {
+        let all = before + count + after;
+        match self {
+            Self::One(rest) if all < rest.len() => {
+                let part = rest.slice(before..before + count);
+                rest.advance(all);
+                part
+            }
+            Self::One(rest) => {
+                let mut part = std::mem::take(rest);
+                part.advance(before);
+                part.truncate(count);
+                part
+            }
+            Self::Joined(joined) => {
+                joined.advance(before);
+                let part = joined.split_to(count).freeze();
+                self.skip(after);
+                part
+            }
+        }
+    }
+
     /// Drops the first `count` bytes, which must be there.
     pub(super) fn skip(&mut self, count: usize) {
         match self {
@@ -78,7 +102,13 @@ mod tests {
     #[test]
     fn a_chunk_of_which_all_is_taken_is_let_go() {
         let chunk = || Bytes::from(vec![b'a'; 4]).slice(..3);
-        for take in [|chunks: &mut Chunks| chunks.skip(3), |chunks: &mut Chunks| drop(chunks.split_to(3))] {
+        for take in [
+            |chunks: &mut Chunks| chunks.skip(3),
+            |chunks: &mut Chunks| drop(chunks.split_to(3)),
+            |chunks: &mut Chunks| {
+                drop(chunks.split_between(1, 1, 1));
+            },
+        ] {
             let (mut chunks, held) = (Chunks::default(), chunk());
             chunks.push(held.clone());
             take(&mut chunks);
@@ -102,5 +132,18 @@ mod tests {
         assert_eq!(&chunks.split_to(2)[..], b"de");
         chunks.push(Bytes::from_static(b"f"));
         assert!(matches!(chunks, Chunks::One(_)));
+    }
+
+    #[test]
+    fn what_stands_between_others_is_taken_with_them() {
+        for cut in 0..=8 {
+            let mut chunks = Chunks::default();
+            let (first, second) = b"(a)((b))".split_at(cut);
+            chunks.push(Bytes::copy_from_slice(first));
+            chunks.push(Bytes::copy_from_slice(second));
+            assert_eq!(&chunks.split_between(1, 1, 1)[..], b"a");
+            assert_eq!(&chunks.split_between(2, 1, 2)[..], b"b");
+            assert!(chunks.is_empty() && matches!(chunks, Chunks::One(_)));
+        }
     }
 }

@@ -72,6 +72,11 @@ impl EventParser {
         }
     }
 
+    /// Bytes that came and were not taken.
+    pub(super) fn at_hand(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
         self.buffer.push(chunk);
@@ -79,8 +84,7 @@ impl EventParser {
 
     /// The next event, or `None` until more bytes come. After an error the stream is of no further use.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent>> {
-        if let Some(data) = self.plain_event() {
-            self.mark();
+        if let Some(data) = self.plain_event(|_| true) {
             return Ok(Some(ServerEvent { kind: Bytes::new(), data }));
         }
         while let Some(line) = self.next_line()? {
@@ -137,20 +141,21 @@ impl EventParser {
         self.started && nothing_read && !self.after_cr
     }
 
-    /// An event of one `data` line and nothing else, if it is all there: what nearly every event is.
-    fn plain_event(&mut self) -> Option<Bytes> {
+    /// Takes an event of one `data` line and nothing else, if it is all there and `is_fine`: what nearly every event is.
+    pub(super) fn plain_event(&mut self, is_fine: impl FnOnce(&[u8]) -> bool) -> Option<Bytes> {
         const FIELD: &[u8] = b"data: ";
+        const END: &[u8] = b"\n\n";
         if !self.is_between_events() {
             return None;
         }
         let rest = self.buffer.strip_prefix(FIELD)?;
         let length = memchr2(b'\n', b'\r', rest).filter(|length| FIELD.len() + length <= self.limit)?;
-        if rest.get(length..length + 2)? != b"\n\n" {
+        let (data, end) = rest.split_at_checked(length)?;
+        if !end.starts_with(END) || !is_fine(data) {
             return None;
         }
-        self.buffer.skip(FIELD.len());
-        let data = self.buffer.split_to(length);
-        self.buffer.skip(2);
+        let data = self.buffer.split_between(FIELD.len(), length, END.len());
+        self.mark();
         Some(data)
     }
 

@@ -117,6 +117,11 @@ impl Decoder {
         Self { limits, buffer: Chunks::default(), searched: 0 }
     }
 
+    /// Bytes that came and were not taken.
+    pub fn at_hand(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
         self.buffer.push(chunk);

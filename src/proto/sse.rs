@@ -25,7 +25,7 @@
 //! Events of other names are skipped, as the standard has it.
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::body::{BodyEvent, BodyLimits};
 use super::events::EventParser;
@@ -65,7 +65,13 @@ pub fn encode_item(message: &Message, out: &mut BytesMut) {
     let item = &message.body[..];
     if item.is_empty() {
         out.extend_from_slice(b"event: empty\ndata: {}\n\n");
-    } else if memchr(b'\r', item).is_none() && std::str::from_utf8(item).is_ok() {
+    } else if memchr2(b'\n', b'\r', item).is_none() && is_text(item) {
+        // Nearly every one.
+        out.reserve(item.len() + 8);
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(item);
+        out.extend_from_slice(b"\n\n");
+    } else if memchr(b'\r', item).is_none() && is_text(item) {
         out.reserve(item.len() + 16);
         let ends = memchr_iter(b'\n', item).chain([item.len()]);
         let mut from = 0;
@@ -83,6 +89,11 @@ pub fn encode_item(message: &Message, out: &mut BytesMut) {
     }
 }
 
+/// Whether it is UTF-8. What has ASCII only, as much has, is known to be with a look at many bytes at once.
+fn is_text(item: &[u8]) -> bool {
+    item.is_ascii() || std::str::from_utf8(item).is_ok()
+}
+
 /// Reads the items of an answer in chunks.
 #[derive(Debug)]
 pub struct Decoder {
@@ -98,13 +109,30 @@ impl Decoder {
         Self { limits, parser: EventParser::new(limits.encoded), headers: Headers::new() }
     }
 
+    /// Bytes that came and were not taken.
+    pub fn at_hand(&self) -> usize {
+        self.parser.at_hand()
+    }
+
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: Bytes) {
         self.parser.push(chunk);
     }
 
+    /// The next item, if it is one line without headers and all there.
+    pub fn next_plain(&mut self) -> Option<Bytes> {
+        if !self.headers.is_empty() {
+            return None;
+        }
+        let limit = self.limits.item;
+        self.parser.plain_event(|item| item.len() <= limit && is_text(item))
+    }
+
     /// The next event, or `None` until more bytes come.
     pub fn next_event(&mut self) -> Result<Option<BodyEvent>> {
+        if let Some(item) = self.next_plain() {
+            return Ok(Some(BodyEvent::Item(Message::new(item))));
+        }
         if self.parser.skip_event(DONE) {
             return Ok(Some(BodyEvent::Done));
         }
@@ -112,7 +140,9 @@ impl Decoder {
             let body = match &event.kind[..] {
                 b"" | b"message" => {
                     // The standard would replace what is no UTF-8; an item must not change on its way.
-                    std::str::from_utf8(&event.data).map_err(|_| malformed("an item that is not UTF-8"))?;
+                    if !is_text(&event.data) {
+                        return Err(malformed("an item that is not UTF-8"));
+                    }
                     event.data
                 }
                 b"empty" => Bytes::new(),

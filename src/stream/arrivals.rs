@@ -103,6 +103,12 @@ impl Arrivals {
         std::mem::take(&mut self.owed)
     }
 
+    /// Room for so many that cost no credit, where more than a few come together.
+    #[cfg(feature = "http")]
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.queue.get_or_insert_default().reserve(count);
+    }
+
     /// Adds an item that costs no credit.
     #[cfg(feature = "http")]
     pub(crate) fn put(&mut self, item: Message) {

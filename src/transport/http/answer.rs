@@ -27,6 +27,9 @@ const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Items that a reader takes at once, of those that have come.
 const MAX_TAKEN: usize = 128;
 
+/// Bytes that the shortest form of an item has beside the item.
+const LEAST_FRAMING: usize = 5;
+
 /// The body of an answer, and how to control who writes it.
 pub(super) struct Opened {
     pub(super) body: Incoming,
@@ -205,9 +208,10 @@ impl State {
     /// Moves what the body has at hand into `queue`. Whether the answer ended with that, and its link is of use again.
     fn take_more(&mut self, queue: &mut Arrivals) -> bool {
         // Where the time between two items is limited, the time that their reader takes must not count.
-        let most = if self.read_timeout.is_some() { 0 } else { MAX_TAKEN };
-        for _ in 0..most {
+        let mut left = if self.read_timeout.is_some() { 0 } else { MAX_TAKEN };
+        while left > 0 {
             let Stage::Reading(opened) = &mut self.stage else { break };
+            left = opened.take_plain(queue, left).saturating_sub(1);
             match opened.decoder.next_event() {
                 Ok(Some(BodyEvent::Item(item))) => queue.put(item),
                 Ok(Some(BodyEvent::Notification(..))) => {}
@@ -266,6 +270,22 @@ impl State {
 }
 
 impl Opened {
+    /// Moves at most `most` of the items that need no further look into `queue`; says how many more it may take.
+    fn take_plain(&mut self, queue: &mut Arrivals, most: usize) -> usize {
+        let mut left = most;
+        while left > 0
+            && let Some(item) = self.decoder.next_plain()
+        {
+            if left == most {
+                // What comes together is mostly alike: the place for it is made once.
+                queue.reserve((1 + self.decoder.at_hand() / (item.len() + LEAST_FRAMING)).min(most));
+            }
+            queue.put(Message::new(item));
+            left -= 1;
+        }
+        left
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent>> {
         loop {
             match self.decoder.next_event() {

@@ -10,7 +10,9 @@ use http_body::{Frame, SizeHint};
 
 use super::idle::Busy;
 use super::listen::Events;
+use super::live::Claim;
 use super::long_stream::Handover;
+use super::outbox::Outgoing;
 use super::reply::Reply;
 
 /// All at once, or the items of an answer as they come.
@@ -22,6 +24,7 @@ pub(super) struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
+    Answer(Claim<Outgoing>),
     Reply(Box<Reply>),
     Events(Handover),
 }
@@ -32,7 +35,12 @@ impl Body {
         Self { kind: Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())), _busy: None }
     }
 
-    /// The items of an answer.
+    /// The rest of an answer that was begun.
+    pub(super) fn answer(answer: Claim<Outgoing>) -> Self {
+        Self { kind: Kind::Answer(answer), _busy: None }
+    }
+
+    /// The items of an answer that was held for its reader.
     pub(super) fn reply(reply: Reply) -> Self {
         Self { kind: Kind::Reply(Box::new(reply)), _busy: None }
     }
@@ -46,7 +54,7 @@ impl Body {
     pub(super) fn handover(&self) -> Option<Handover> {
         match &self.kind {
             Kind::Events(events) => Some(events.clone()),
-            Kind::Full(_) | Kind::Reply(_) => None,
+            Kind::Full(_) | Kind::Answer(_) | Kind::Reply(_) => None,
         }
     }
 
@@ -54,7 +62,7 @@ impl Body {
     pub(super) fn take_full(&mut self) -> Option<Bytes> {
         match &mut self.kind {
             Kind::Full(bytes) => Some(bytes.take().unwrap_or_default()),
-            Kind::Reply(_) | Kind::Events(_) => None,
+            Kind::Answer(_) | Kind::Reply(_) | Kind::Events(_) => None,
         }
     }
 
@@ -62,6 +70,7 @@ impl Body {
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take()),
+            Kind::Answer(answer) => answer.answer().poll_chunk(cx),
             Kind::Reply(reply) => reply.poll_chunk(cx),
             Kind::Events(events) => events.poll_chunk(cx),
         }
@@ -71,6 +80,7 @@ impl Body {
     pub(super) fn is_over(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
+            Kind::Answer(answer) => answer.answer().is_over(),
             Kind::Reply(reply) => reply.is_over(),
             Kind::Events(events) => events.is_over(),
         }
@@ -98,7 +108,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Reply(_) | Kind::Events(_) => SizeHint::default(),
+            Kind::Answer(_) | Kind::Reply(_) | Kind::Events(_) => SizeHint::default(),
         }
     }
 }

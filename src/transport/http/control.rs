@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode, Uri};
 use super::body::Body;
 use super::head::once;
 use super::links::Links;
-use super::live::{LiveStreams, Token};
+use super::live::{Controlled, LiveStreams, Token};
 use super::place::{Origin, Place};
 use super::refusal::Refusal;
 use crate::error::Error;
@@ -21,7 +21,11 @@ pub(super) fn token_of(path: &str, root: &str) -> Option<Result<Token, Refusal>>
 }
 
 /// Passes the order on.
-pub(super) fn control(streams: &LiveStreams, token: Token, uri: &Uri) -> Result<Response<Body>, Refusal> {
+pub(super) fn control(
+    streams: &LiveStreams<impl Controlled>,
+    token: Token,
+    uri: &Uri,
+) -> Result<Response<Body>, Refusal> {
     let how = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("how="));
     let message = match how {
         Some("stop") => ControlMessage::Stop,

@@ -50,23 +50,33 @@ impl fmt::Display for Token {
 ///
 /// The map's key is a hash of the token under a random key, and the token itself is compared in constant time: how long a
 /// look-up takes tells nothing about the tokens that exist.
-pub(super) struct LiveStreams {
+pub(super) struct LiveStreams<T> {
     hasher: RandomState,
     limit: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Inner<T>>,
 }
 
-#[derive(Default)]
-struct Inner {
-    streams: HashMap<u64, Arc<Live>>,
+struct Inner<T> {
+    streams: HashMap<u64, Arc<Live<T>>>,
     /// Offers in the order in which they expire: each waits equally long.
     offers: VecDeque<(Instant, u64)>,
 }
 
-struct Live {
+struct Live<T> {
     token: Token,
-    stream: Mutex<ResponseStream>,
+    answer: Mutex<T>,
     claimed: AtomicBool,
+}
+
+/// What can be told to finish.
+pub(super) trait Controlled {
+    fn control(&self, message: ControlMessage);
+}
+
+impl Controlled for ResponseStream {
+    fn control(&self, message: ControlMessage) {
+        Self::control(self, message);
+    }
 }
 
 /// Why a token does not lead to an answer.
@@ -78,15 +88,16 @@ pub(super) enum NoClaim {
     Taken,
 }
 
-impl LiveStreams {
+impl<T: Controlled> LiveStreams<T> {
     /// Holds at most `limit` answers.
     pub(super) fn new(limit: usize) -> Self {
-        Self { hasher: RandomState::new(), limit, inner: Mutex::default() }
+        let inner = Inner { streams: HashMap::new(), offers: VecDeque::new() };
+        Self { hasher: RandomState::new(), limit, inner: Mutex::new(inner) }
     }
 
-    /// Holds `stream` until it is claimed, or dropped by [`expire`](Self::expire) after `until`.
-    pub(super) fn offer(&self, stream: ResponseStream, until: Instant) -> Result<Token> {
-        let (token, key) = self.insert(stream, false)?;
+    /// Holds `answer` until it is claimed, or dropped by [`expire`](Self::expire) after `until`.
+    pub(super) fn offer(&self, answer: T, until: Instant) -> Result<Token> {
+        let (token, key) = self.insert(answer, false)?;
         let mut inner = self.inner();
         // Offers that were taken need not wait for their time: so the queue is about as long as there are open offers.
         while let Some((_, front)) = inner.offers.front().copied()
@@ -98,15 +109,15 @@ impl LiveStreams {
         Ok(token)
     }
 
-    /// Holds `stream`, with its reader there already.
-    pub(super) fn start(self: &Arc<Self>, stream: ResponseStream) -> Result<Claim> {
-        let (_, key) = self.insert(stream, true)?;
+    /// Holds `answer`, with its reader there already.
+    pub(super) fn start(self: &Arc<Self>, answer: T) -> Result<Claim<T>> {
+        let (_, key) = self.insert(answer, true)?;
         let live = self.inner().streams.get(&key).cloned();
         let live = live.ok_or_else(|| Error::closed("the server is closing"))?;
         Ok(Claim { live, streams: self.clone(), key })
     }
 
-    fn insert(&self, stream: ResponseStream, claimed: bool) -> Result<(Token, u64)> {
+    fn insert(&self, answer: T, claimed: bool) -> Result<(Token, u64)> {
         loop {
             let token = Token::random()?;
             let key = self.hasher.hash_one(token.0);
@@ -117,15 +128,15 @@ impl LiveStreams {
                     .with_hint("try another instance, or later"));
             }
             if let Entry::Vacant(place) = inner.streams.entry(key) {
-                let (stream, claimed) = (Mutex::new(stream), AtomicBool::new(claimed));
-                place.insert(Arc::new(Live { token, stream, claimed }));
+                let (answer, claimed) = (Mutex::new(answer), AtomicBool::new(claimed));
+                place.insert(Arc::new(Live { token, answer, claimed }));
                 return Ok((token, key));
             }
         }
     }
 
     /// Takes the reader's place.
-    pub(super) fn claim(self: &Arc<Self>, token: Token) -> Result<Claim, NoClaim> {
+    pub(super) fn claim(self: &Arc<Self>, token: Token) -> Result<Claim<T>, NoClaim> {
         let (key, live) = self.find(token).ok_or(NoClaim::Unknown)?;
         if live.claimed.swap(true, Ordering::AcqRel) {
             return Err(NoClaim::Taken);
@@ -136,7 +147,7 @@ impl LiveStreams {
     /// Tells the handler of an answer to finish. Says whether there is such an answer.
     pub(super) fn control(&self, token: Token, message: ControlMessage) -> bool {
         let Some((_, live)) = self.find(token) else { return false };
-        live.stream().control(message);
+        live.answer.lock().control(message);
         true
     }
 
@@ -167,45 +178,39 @@ impl LiveStreams {
         self.inner().streams.len()
     }
 
-    fn find(&self, token: Token) -> Option<(u64, Arc<Live>)> {
+    fn find(&self, token: Token) -> Option<(u64, Arc<Live<T>>)> {
         let key = self.hasher.hash_one(token.0);
         let live = self.inner().streams.get(&key).cloned()?;
         bool::from(live.token.0.ct_eq(&token.0)).then_some((key, live))
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock()
     }
 }
 
-impl Live {
-    fn stream(&self) -> MutexGuard<'_, ResponseStream> {
-        self.stream.lock()
-    }
-}
-
 /// The one reader of an answer. Dropping it ends the answer.
-pub(super) struct Claim {
-    live: Arc<Live>,
-    streams: Arc<LiveStreams>,
+pub(super) struct Claim<T> {
+    live: Arc<Live<T>>,
+    streams: Arc<LiveStreams<T>>,
     key: u64,
 }
 
-impl Claim {
+impl<T> Claim<T> {
     /// The token, by which the answer can be controlled.
     pub(super) fn token(&self) -> Token {
         self.live.token
     }
 
     /// The answer itself. Control waits while it is held.
-    pub(super) fn stream(&self) -> MutexGuard<'_, ResponseStream> {
-        self.live.stream()
+    pub(super) fn answer(&self) -> MutexGuard<'_, T> {
+        self.live.answer.lock()
     }
 }
 
-impl Drop for Claim {
+impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
-        let removed = self.streams.inner().streams.remove(&self.key);
+        let removed = self.streams.inner.lock().streams.remove(&self.key);
         drop(removed);
     }
 }

@@ -34,6 +34,7 @@ mod listening;
 mod live;
 mod long_stream;
 mod names;
+mod outbox;
 mod place;
 mod reach;
 mod refusal;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The responder's side of an answer: items into the chunks of a body.
+//! The responder's side of an answer: its head, and for one that was held, its items into the chunks of a body.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -11,14 +11,14 @@ use super::body::Body;
 use super::live::Claim;
 use crate::config::StreamFormat;
 use crate::connection::Inbound;
-use crate::error::{Error, ErrorKind, PeerError, Result};
+use crate::error::{Error, PeerError, Result};
 use crate::message::{Headers, Message};
 use crate::proto::body::{BodyEvent, encode, encode_item, media_type};
 use crate::stream::{Event, ResponseStream};
 
 /// The head and the body of an answer that goes on. Proxies and browsers are told to pass items on as they come.
-pub(super) fn response(reply: Reply) -> Response<Body> {
-    let mut response = whole(reply.format, Body::reply(reply));
+pub(super) fn lasting(format: StreamFormat, body: Body) -> Response<Body> {
+    let mut response = whole(format, body);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -35,54 +35,17 @@ pub(super) fn whole(format: StreamFormat, body: Body) -> Response<Body> {
 /// Items that are ready are written into one chunk until it has this size: one frame, one flush, many items.
 const CHUNK: usize = 64 << 10;
 
-/// Room for a small answer and its end.
-const FIRST_ROOM: usize = 512;
-
-/// What an answer has to say at once.
-pub(super) struct Beginning {
-    pub(super) chunk: BytesMut,
-    /// That is all.
-    pub(super) over: bool,
-}
-
-impl Beginning {
-    /// Takes what is ready of `stream`. A refusal by overload is handed back: it can still be told by a status.
-    pub(super) fn of(stream: &mut ResponseStream, format: StreamFormat) -> Result<Self> {
-        let mut beginning = Self { chunk: BytesMut::with_capacity(FIRST_ROOM), over: false };
-        // Nobody to wake: whoever reads on asks again.
-        let mut cx = Context::from_waker(Waker::noop());
-        while !beginning.over && beginning.chunk.len() < CHUNK {
-            match stream.poll_event(&mut cx) {
-                Poll::Ready(Some(Err(error))) if stream.items_seen() == 0 && error.kind() == ErrorKind::Overloaded => {
-                    return Err(error);
-                }
-                Poll::Ready(event) => beginning.over = write(event, format, &mut beginning.chunk),
-                Poll::Pending => break,
-            }
-        }
-        Ok(beginning)
-    }
-}
-
-/// An answer as chunks of a body. Dropping it drops the stream, which cancels the handler.
+/// An answer that was held for its reader, as chunks of a body. Dropping it drops the stream, which cancels the handler.
 pub(super) struct Reply {
-    claim: Claim,
+    claim: Claim<ResponseStream>,
     format: StreamFormat,
-    /// What was read before the head was sent.
-    begun: BytesMut,
     over: bool,
 }
 
 impl Reply {
     /// The answer whose one reader is `claim`.
-    pub(super) fn new(claim: Claim, format: StreamFormat) -> Self {
-        Self { claim, format, begun: BytesMut::new(), over: false }
-    }
-
-    /// The rest of an answer that began with `chunk`.
-    pub(super) fn begun_with(mut self, chunk: BytesMut) -> Self {
-        self.begun = chunk;
-        self
+    pub(super) fn new(claim: Claim<ResponseStream>, format: StreamFormat) -> Self {
+        Self { claim, format, over: false }
     }
 
     /// Whether the end has been written.
@@ -95,8 +58,8 @@ impl Reply {
         if self.over {
             return Poll::Ready(None);
         }
-        let mut chunk = std::mem::take(&mut self.begun);
-        let mut stream = self.claim.stream();
+        let mut chunk = BytesMut::new();
+        let mut stream = self.claim.answer();
         while !self.over && chunk.len() < CHUNK {
             match stream.poll_event(cx) {
                 Poll::Ready(event) => self.over = write(event, self.format, &mut chunk),

@@ -25,16 +25,16 @@ use super::incoming::{self, Incoming};
 use super::listening::{Listening, Site};
 use super::live::LiveStreams;
 use super::names::{LOCATED, REQUEST_ID, STREAM};
+use super::outbox::Outgoing;
 use super::refusal::Refusal;
-use super::reply::{Beginning, Reply, response, whole};
+use super::reply::{lasting, whole};
 use crate::config::{Config, StreamFormat};
-use crate::dispatch::{Dispatch, launch};
+use crate::dispatch::{Dispatch, Turn, launch};
 use crate::error::{Detail, Error, ErrorKind, PeerError, Phase, Result, Retry};
 use crate::io::advertise::advertised_host;
 use crate::io::bind::bind_tcp;
 use crate::message::{Request, Subject};
 use crate::plane::{Ack, EndpointGuard, ReplyTo, RequestPlaneServer, ResponseConnectionInfo};
-use crate::stream::ResponseStream;
 use crate::target::{TransportAddress, TransportId};
 
 /// For a request's body to arrive. Our own callers give up on the acknowledgement long before.
@@ -111,7 +111,7 @@ struct RequestSite {
     config: Arc<Config>,
     endpoints: Endpoints,
     /// Inline answers, for control. Their reader is there from the first.
-    answers: Arc<LiveStreams>,
+    answers: Arc<LiveStreams<Outgoing>>,
 }
 
 impl Site for RequestSite {
@@ -145,9 +145,13 @@ impl RequestSite {
         };
         let body = read_body(body, dispatch.limits().max_message_size).await?;
         let longest = self.config.limits.request_timeout.min(http.response_timeout);
-        let request = head::read(&head.headers, subject, body, Instant::now(), longest)?;
+        let now = Instant::now();
+        let request = head::read(&head.headers, subject, body, now, longest)?;
         check_size(&request, dispatch.limits().max_message_size)?;
-        self.dispatch(&dispatch, request, &reply_to, format).await
+        match reply_to {
+            ReplyTo::Inline => self.inline(&dispatch, request, now, format),
+            ReplyTo::Nothing | ReplyTo::To(_) => elsewhere(&dispatch, request, &reply_to).await,
+        }
     }
 
     fn endpoint(&self, uri: &Uri) -> Result<(Subject, Dispatch), Refusal> {
@@ -174,34 +178,35 @@ impl RequestSite {
         })
     }
 
-    async fn dispatch(
+    /// The head goes out as soon as the request is accepted; only a refusal by overload, which is known at once, still
+    /// becomes a status. What is ready goes with it. An answer that is over with that has nothing left to control.
+    fn inline(
         &self,
         dispatch: &Dispatch,
         request: Request,
-        reply_to: &ReplyTo,
+        arrived: Instant,
         format: StreamFormat,
     ) -> Result<Response<Body>, Refusal> {
-        let (ack, running) = dispatch.accept(request, reply_to).await?;
-        launch(running);
-        match ack {
-            Ack::Inline(stream) => self.inline(stream, format),
-            Ack::Accepted => accepted(None),
-            Ack::Located(info) => accepted(Some(&info)),
+        let (sender, mut answer) = Outgoing::new(format, dispatch.limits());
+        dispatch.launch_in(&mut Turn::new(arrived), request, sender);
+        if let Some(all) = answer.whole()? {
+            return Ok(whole(format, Body::full(all)));
         }
-    }
-
-    /// The head goes out as soon as the request is accepted; only a refusal by overload, which is known at once, still
-    /// becomes a status. What is ready goes with it. An answer that is over with that has nothing left to control.
-    fn inline(&self, mut stream: ResponseStream, format: StreamFormat) -> Result<Response<Body>, Refusal> {
-        let Beginning { chunk, over } = Beginning::of(&mut stream, format)?;
-        if over {
-            return Ok(whole(format, Body::full(chunk)));
-        }
-        let claim = self.answers.start(stream)?;
+        let claim = self.answers.start(answer)?;
         let path = stream_path(&self.config.http.response_root, claim.token());
-        let mut response = response(Reply::new(claim, format).begun_with(chunk));
+        let mut response = lasting(format, Body::answer(claim));
         response.headers_mut().extend(path.map(|path| (STREAM, path)));
         Ok(response)
+    }
+}
+
+/// The handler starts once its answer has its place, and the acknowledgement is ready to be sent.
+async fn elsewhere(dispatch: &Dispatch, request: Request, reply_to: &ReplyTo) -> Result<Response<Body>, Refusal> {
+    let (ack, running) = dispatch.accept(request, reply_to).await?;
+    launch(running);
+    match ack {
+        Ack::Located(info) => accepted(Some(&info)),
+        Ack::Inline(_) | Ack::Accepted => accepted(None),
     }
 }
 

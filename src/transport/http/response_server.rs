@@ -16,7 +16,7 @@ use super::incoming::Incoming;
 use super::listening::{Listening, Site};
 use super::live::{LiveStreams, NoClaim};
 use super::refusal::Refusal;
-use super::reply::{Reply, response};
+use super::reply::{Reply, lasting};
 use crate::config::Config;
 use crate::dispatch::DispatchLimits;
 use crate::error::{Error, Result, Retry};
@@ -24,7 +24,7 @@ use crate::io::advertise::advertised_host;
 use crate::io::bind::bind_tcp;
 use crate::message::RequestContext;
 use crate::plane::{Opened, ResponseConnectionInfo};
-use crate::stream::pipe;
+use crate::stream::{ResponseStream, pipe};
 use crate::target::{TransportAddress, TransportId};
 
 /// Answers at once, fetched or waiting to be.
@@ -103,7 +103,7 @@ async fn reap(site: Arc<ResponseSite>) {
 
 struct ResponseSite {
     config: Arc<Config>,
-    answers: Arc<LiveStreams>,
+    answers: Arc<LiveStreams<ResponseStream>>,
     offered: Notify,
 }
 
@@ -127,7 +127,7 @@ impl ResponseSite {
                         Refusal::new(StatusCode::CONFLICT, error)
                     }
                 })?;
-                Ok(response(Reply::new(claim, format)))
+                Ok(lasting(format, Body::reply(Reply::new(claim, format))))
             }
             Method::DELETE => control(&self.answers, token?, request.uri()),
             _ => Err(Refusal::method("GET, DELETE")),

@@ -24,7 +24,8 @@ impl Pair {
     pub(super) async fn new(request: &str, response: &str, between: Option<Between>) -> Self {
         let builder = Biplane::builder()
             .env([("DYN_REQUEST_PLANE", request), ("DYN_RESPONSE_PLANE", response), ("DYN_DISCOVERY_BACKEND", "mem")])
-            .env([("DYN_TCP_REQUEST_HOST", "127.0.0.1"), ("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1")]);
+            .env([("DYN_TCP_REQUEST_HOST", "127.0.0.1"), ("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1")])
+            .env([("DYN_HTTP_RPC_HOST", "127.0.0.1"), ("DYN_HTTP_RPC_PORT", "0")]);
         let builder = match between {
             Some(between) => builder.layer(between),
             None => builder,
@@ -126,6 +127,15 @@ pub(super) fn tcp_stream_64(rounds: Rounds) -> f64 {
 /// A hundred items, one for each turn of the scheduler.
 pub(super) fn tcp_paced_64(rounds: Rounds) -> f64 {
     calls(("tcp", "tcp"), Bytes::from_static(&[100, 1]), 100, rounds, 64)
+}
+
+pub(super) fn http_64(rounds: Rounds) -> f64 {
+    unary(("http", "http"), 128, rounds, 64)
+}
+
+/// A hundred items in the body of one HTTP/2 response, all ready at once.
+pub(super) fn http_stream_64(rounds: Rounds) -> f64 {
+    calls(("http", "http"), Bytes::from_static(&[100]), 100, rounds, 64)
 }
 
 /// The answer on a link of its own, which the responder has in its pool.

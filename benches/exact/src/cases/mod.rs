@@ -52,6 +52,8 @@ const CASES: &[Case] = &[
     Case { name: "tcp-unary-16k-64", operations: 1024, run: call::tcp_16k_64 },
     Case { name: "tcp-stream-100-64", operations: 128, run: call::tcp_stream_64 },
     Case { name: "tcp-paced-100-64", operations: 128, run: call::tcp_paced_64 },
+    Case { name: "http-unary-64", operations: 2048, run: call::http_64 },
+    Case { name: "http-stream-100-64", operations: 128, run: call::http_stream_64 },
     Case { name: "call-home-64", operations: 2048, run: call::call_home_64 },
 ];
 

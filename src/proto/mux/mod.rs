@@ -36,6 +36,7 @@ use crate::plane::ReplyTo;
 
 mod batch;
 mod lazy;
+mod lend;
 mod life;
 mod out;
 mod read;

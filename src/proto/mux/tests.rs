@@ -10,6 +10,7 @@ use crate::ErrorKind;
 use crate::stream::{Arrivals, Event, Unended};
 
 mod credit;
+mod parcels;
 
 struct Pair {
     a: Mux,

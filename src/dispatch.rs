@@ -15,7 +15,7 @@ use self::discard::Discard;
 use crate::error::{Error, PeerError, Result, Retry};
 use crate::message::{Request, RequestContext};
 use crate::plane::{Ack, Handler, HandlerFuture, Opened, ReplyTo, ResponsePlanes};
-use crate::stream::{ResponseSender, Supervisor, pipe};
+use crate::stream::{Collected, ResponseSender, Supervisor, pipe};
 use crate::telemetry::{InFlight, PlaneMetrics};
 
 mod discard;
@@ -107,10 +107,10 @@ impl Dispatch {
         };
         let mut future = self.inner.handler.start(request, reply);
         // Nobody is woken by this poll: if it is not the last, the task's own first poll registers the real waker.
-        match supervisor.in_place(|| poll(&mut future, &mut Context::from_waker(Waker::noop()))) {
-            Poll::Ready(outcome) => {
+        match supervisor.watch(|| poll(&mut future, &mut Context::from_waker(Waker::noop()))) {
+            Poll::Ready((outcome, collected)) => {
                 self.count(turn, &outcome);
-                supervisor.settle(outcome);
+                supervisor.settle_with(outcome, collected);
             }
             Poll::Pending => {
                 let state = State::Running(future);
@@ -250,12 +250,12 @@ pub struct Running {
 }
 
 impl Running {
-    fn settle(&mut self, outcome: Result<(), PeerError>) -> Poll<()> {
+    fn settle(&mut self, outcome: Result<(), PeerError>, collected: Collected) -> Poll<()> {
         if let Err(error) = &outcome {
             self.metrics.fail(error.kind());
         }
         if let Some(supervisor) = self.supervisor.take() {
-            supervisor.settle(outcome);
+            supervisor.settle_with(outcome, collected);
         }
         Poll::Ready(())
     }
@@ -266,24 +266,25 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let Some(supervisor) = &this.supervisor else { return Poll::Ready(()) };
+        let Some(supervisor) = &mut this.supervisor else { return Poll::Ready(()) };
         let future = match &mut this.state {
             State::Running(future) => future,
             State::Refused(error) => {
                 let error = error.clone();
-                return this.settle(Err(error));
+                return this.settle(Err(error), None);
             }
         };
-        if let Poll::Ready(outcome) = poll(future, cx) {
-            return this.settle(outcome);
+        if let Poll::Ready((outcome, collected)) = supervisor.watch(|| poll(future, cx)) {
+            return this.settle(outcome, collected);
         }
         if supervisor.poll_killed(cx).is_ready() {
-            return this.settle(Err(PeerError::from(Error::cancelled("the caller went away"))));
+            return this.settle(Err(PeerError::from(Error::cancelled("the caller went away"))), None);
         }
         if let Some(deadline) = this.deadline
             && poll_deadline(&mut this.timer, deadline, cx).is_ready()
         {
-            return this.settle(Err(PeerError::from(Error::timeout("the request's deadline passed at the responder"))));
+            let error = Error::timeout("the request's deadline passed at the responder");
+            return this.settle(Err(PeerError::from(error)), None);
         }
         Poll::Pending
     }

@@ -17,12 +17,14 @@ use std::time::Instant;
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
+pub use crate::proto::parcel::Parcel;
 
 mod arrivals;
 mod events;
 mod origin;
 mod overseer;
 mod pipe;
+mod place;
 mod response;
 pub(crate) mod roster;
 mod supervisor;
@@ -33,8 +35,9 @@ pub(crate) use arrivals::{Arrival, Queue, Waiting};
 use origin::Origin;
 pub(crate) use overseer::Overseer;
 pub use pipe::pipe;
+use place::Sent;
 pub use response::ResponseStream;
-pub(crate) use supervisor::Supervisor;
+pub(crate) use supervisor::{Collected, Supervisor};
 
 /// What comes on an answer, in order.
 #[derive(Debug)]
@@ -115,6 +118,23 @@ pub trait Sink: Send + Sync + 'static {
         std::task::ready!(self.poll_ready(key, cx))?;
         Poll::Ready(item.take().map_or(Ok(()), |item| self.push(key, Event::Item(item))))
     }
+    /// [`Sink::poll_send`] for a sender that is likely to have more in a moment: takes back what `parcel` holds, sends
+    /// `item`, and may lend the parcel credit for further items. Until it is taken back, nothing that is sent elsewhere on
+    /// the stream goes out.
+    fn poll_send_lending(
+        &self,
+        key: u64,
+        item: &mut Option<Message>,
+        parcel: &mut Parcel,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let _ = parcel;
+        self.poll_send(key, item, cx)
+    }
+    /// Sends what `parcel` holds, and takes back the credit that was lent with it. Empty afterwards.
+    fn take_back(&self, key: u64, parcel: &mut Parcel) {
+        let _ = (key, parcel);
+    }
     /// Queues an event. Called after [`Sink::poll_ready`] said ready; never blocks.
     fn push(&self, key: u64, event: Event) -> Result<()>;
     /// Tells the caller something beside the items.
@@ -128,16 +148,20 @@ pub trait Sink: Send + Sync + 'static {
     fn end(&self, key: u64, outcome: Result<(), PeerError>);
     /// Ready when the caller wants no more; the link's death is [`ControlMessage::Kill`].
     fn poll_stopped(&self, key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage>;
-    /// Ready when the caller is gone or said [`ControlMessage::Kill`]. A second waiter beside [`Sink::poll_stopped`].
+    /// Ready when the caller is gone or said [`ControlMessage::Kill`]. A second waiter beside [`Sink::poll_stopped`], which
+    /// stays until it is woken for that. From then on no item is taken.
     fn poll_killed(&self, key: u64, cx: &mut Context<'_>) -> Poll<()>;
     /// Adds a holder: the supervisor that sees to it that the stream ends as its handler did.
     fn retain(&self, key: u64);
     /// Takes a holder away. If it was the last one and nobody has ended the stream, it ends as `unended` says; then the key
     /// is free.
     fn release(&self, key: u64, unended: Unended);
-    /// The handler is done: ends the stream if that was an error, then takes `holders` away as [`Sink::release`] does, the
-    /// supervisor and, with two, the sender.
-    fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
+    /// The handler is done: takes `parcel` back, ends the stream if that was an error, then takes `holders` away as
+    /// [`Sink::release`] does, the supervisor and, with two, the sender.
+    fn settle(&self, key: u64, parcel: Option<&mut Parcel>, outcome: Result<(), PeerError>, holders: u8) {
+        if let Some(parcel) = parcel {
+            self.take_back(key, parcel);
+        }
         let unended = if outcome.is_ok() { Unended::Close } else { Unended::Abandon };
         if outcome.is_err() {
             self.end(key, outcome);
@@ -196,41 +220,81 @@ impl ResponseSender {
     ///
     /// Fails with `TooLarge` for an item over the limit (the stream goes on), `Cancelled` or `Closed` once the caller or
     /// the link is gone. Cancel-safe: a dropped future has sent nothing.
+    ///
+    /// Small items that a handler sends one after the other without waiting for anything go to the link together, at the
+    /// latest when it waits or returns. That the caller went away meanwhile is told by a later send.
     pub fn send(&self, item: impl Into<Message>) -> impl Future<Output = Result<()>> + Send {
         let mut item = Some(item.into());
-        poll_fn(move |cx| self.sink.poll_send(self.key, &mut item, cx))
+        poll_fn(move |cx| self.poll_send(&mut item, cx))
+    }
+
+    #[inline]
+    fn poll_send(&self, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match place::sent(&self.sink, self.key) {
+            None => self.sink.poll_send(self.key, item, cx),
+            Some(Sent::Nothing) => {
+                let polled = self.sink.poll_send(self.key, item, cx);
+                if matches!(polled, Poll::Ready(Ok(()))) {
+                    place::sent_first();
+                }
+                polled
+            }
+            Some(Sent::Lent) if item.as_ref().is_some_and(place::collect) => {
+                *item = None;
+                Poll::Ready(Ok(()))
+            }
+            Some(Sent::Some | Sent::Lent) => self.poll_send_lending(item, cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_send_lending(&self, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut parcel = place::borrow();
+        let polled = self.sink.poll_send_lending(self.key, item, &mut parcel, cx);
+        place::put_back(parcel);
+        polled
+    }
+
+    /// The sink, for what must not come before an item that was collected on this thread.
+    fn sink(&self) -> &dyn Sink {
+        if place::sent(&self.sink, self.key) == Some(Sent::Lent) {
+            let mut parcel = place::borrow();
+            self.sink.take_back(self.key, &mut parcel);
+            place::put_back(parcel);
+        }
+        &*self.sink
     }
 
     /// Sends a message on account of this request that is not an item of its answer.
     pub async fn send_inbound(&self, inbound: Inbound) -> Result<()> {
         poll_fn(|cx| self.poll_ready(cx)).await?;
-        self.sink.push(self.key, Event::Inbound(inbound))
+        self.sink().push(self.key, Event::Inbound(inbound))
     }
 
     /// Says something beside the items; [`ControlMessage::Stop`] announces that no further item comes.
     pub fn send_control(&self, message: ControlMessage) -> Result<()> {
-        self.sink.control(self.key, message)
+        self.sink().control(self.key, message)
     }
 
     /// Waits until what was sent has been handed to the system. Not needed for progress: links flush by themselves.
     pub async fn flush(&self) -> Result<()> {
-        poll_fn(|cx| self.sink.poll_flush(self.key, cx)).await
+        poll_fn(|cx| self.sink().poll_flush(self.key, cx)).await
     }
 
     /// Ends the answer cleanly, after all items. Implies a flush.
     pub fn close(self) {
-        self.sink.end(self.key, Ok(()));
+        self.sink().end(self.key, Ok(()));
     }
 
     /// Ends the answer with an error, after all items. The caller takes it that the request ran.
     pub fn fail(self, error: impl Into<PeerError>) {
-        self.sink.end(self.key, Err(error.into().started()));
+        self.sink().end(self.key, Err(error.into().started()));
     }
 
     /// Turns the request down before anything of it ran: an error that says [`Retry::Safe`](crate::Retry) sends the caller
     /// elsewhere. For transports; a handler that was given the request has [`fail`](Self::fail).
     pub fn refuse(self, error: impl Into<PeerError>) {
-        self.sink.end(self.key, Err(error.into()));
+        self.sink().end(self.key, Err(error.into()));
     }
 
     /// Waits until the caller wants no more, and says how urgently. The link's death is [`ControlMessage::Kill`].
@@ -240,7 +304,7 @@ impl ResponseSender {
 
     /// Ready when an item may be sent.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.sink.poll_ready(self.key, cx)
+        self.sink().poll_ready(self.key, cx)
     }
 
     /// The same sender, whose events pass through another sink on their way. Key and holders stay.
@@ -264,7 +328,7 @@ impl Drop for ResponseSender {
         if self.has_spare {
             self.sink.release(self.key, Unended::Abandon);
         }
-        if !supervisor::is_left_in_place(&self.sink, self.key) {
+        if !place::is_left(&self.sink, self.key) {
             self.sink.release(self.key, Unended::Abandon);
         }
     }

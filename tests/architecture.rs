@@ -57,7 +57,8 @@ const STATICS: &[(&str, &str)] = &[
     // Random bits of the process: drawn once, never changed.
     ("src/message.rs", "BITS"),
     // What a thread is polling. It holds for one poll, whichever runtime's.
-    ("src/stream/supervisor.rs", "PLACE"),
+    ("src/stream/place.rs", "PLACE"),
+    ("src/stream/place.rs", "PARCEL"),
     // Room for calls, with nothing in it of those that were: memory, and no state.
     ("src/runtime/call/spare.rs", "SPARE"),
 ];

@@ -19,6 +19,7 @@ pub mod mux;
 #[cfg(feature = "http")]
 pub mod ndjson;
 pub mod open;
+pub(crate) mod parcel;
 pub mod prologue;
 pub(crate) mod run;
 #[cfg(feature = "http")]

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The second holder of an answer's stream, beside its sender, while a handler runs.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use super::{Sink, Unended};
+use super::{Parcel, Sink, Unended, place};
 use crate::error::{Error, PeerError, Result};
+
+/// What a handler sent in its last poll and the link does not have yet.
+pub(crate) type Collected = Option<Parcel>;
 
 /// Sees to it that a stream ends as its handler did. See [`Sink::retain`].
 pub(crate) struct Supervisor {
@@ -14,38 +16,74 @@ pub(crate) struct Supervisor {
     key: u64,
     /// One for itself, and one for a sender that left it to this. None once it has settled.
     holders: u8,
+    /// The link took an item in the last poll.
+    has_sent: bool,
+    /// Whom the end of the caller wakes.
+    waiter: Option<Waker>,
 }
 
 impl Supervisor {
     /// The stream has been retained for it.
     pub(super) fn new(sink: Arc<dyn Sink>, key: u64) -> Self {
-        Self { sink, key, holders: 1 }
+        Self { sink, key, holders: 1, has_sent: false, waiter: None }
     }
 
-    /// Runs the handler's first poll. A sender that it drops on this thread does not let go of the stream by itself: that
-    /// is done here, with what else is to be said, so that an answer given in place takes the link's lock once for both.
-    pub(crate) fn in_place<T>(&mut self, run: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        let outer = PLACE.replace((address(&self.sink), self.key));
+    /// Runs a poll of the handler. What it sends one after the other is collected, and a sender that it drops on this thread
+    /// does not let go of the stream by itself: that is done here, with what else is to be said, so that an answer takes the
+    /// link's lock once for all. If the handler is done, what was collected goes to [`Self::settle_with`].
+    #[inline]
+    pub(crate) fn watch<T>(&mut self, run: impl FnOnce() -> Poll<T>) -> Poll<(T, Collected)> {
+        let outer = place::enter(&self.sink, self.key);
         let polled = run();
-        // Whoever left put nobody in its place.
-        if PLACE.replace(outer).0 == NOBODY {
-            match polled {
-                Poll::Ready(_) => self.holders += 1,
-                Poll::Pending => self.sink.release(self.key, Unended::Abandon),
+        let left = place::leave(outer);
+        self.has_sent = left.has_sent;
+        match polled {
+            Poll::Ready(output) => {
+                self.holders += u8::from(left.is_without_sender);
+                Poll::Ready((output, left.parcel))
+            }
+            Poll::Pending => {
+                if let Some(mut parcel) = left.parcel {
+                    self.sink.take_back(self.key, &mut parcel);
+                    place::recycle(parcel);
+                }
+                if left.is_without_sender {
+                    self.sink.release(self.key, Unended::Abandon);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether the caller is gone, so that the handler is to be dropped. It was not if the link took an item in the poll that
+    /// has just been, and since then it wakes whoever waits for that already.
+    pub(crate) fn poll_killed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_sent && self.waiter.as_ref().is_some_and(|waiter| waiter.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let polled = self.sink.poll_killed(self.key, cx);
+        if polled.is_pending() {
+            match &mut self.waiter {
+                Some(waiter) => waiter.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
             }
         }
         polled
     }
 
-    /// Whether the caller is gone, so that the handler is to be dropped.
-    pub(crate) fn poll_killed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sink.poll_killed(self.key, cx)
+    /// The handler returned. A sender that it left alive elsewhere decides for itself.
+    pub(crate) fn settle(self, outcome: Result<(), PeerError>) {
+        self.settle_with(outcome, None);
     }
 
-    /// The handler returned. A sender that it left alive elsewhere decides for itself.
-    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
+    /// [`Self::settle`] with what the handler's last poll had collected.
+    #[inline]
+    pub(crate) fn settle_with(mut self, outcome: Result<(), PeerError>, mut collected: Collected) {
         let holders = std::mem::take(&mut self.holders);
-        self.sink.settle(self.key, outcome, holders);
+        self.sink.settle(self.key, collected.as_mut(), outcome, holders);
+        if let Some(parcel) = collected {
+            place::recycle(parcel);
+        }
     }
 }
 
@@ -53,29 +91,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.holders > 0 {
             let error = Error::cancelled("the handler was dropped before it finished");
-            self.sink.settle(self.key, Err(PeerError::from(error)), self.holders);
+            self.sink.settle(self.key, None, Err(PeerError::from(error)), self.holders);
         }
     }
-}
-
-/// No sink's address.
-const NOBODY: usize = 0;
-
-thread_local! {
-    /// The stream whose handler this thread polls in place, until its sender is dropped: the sink's address and the key.
-    static PLACE: Cell<(usize, u64)> = const { Cell::new((NOBODY, 0)) };
-}
-
-/// The sender of stream `key` is being dropped. True if the stream's handler is polled in place: who polls it knows.
-#[inline]
-pub(super) fn is_left_in_place(sink: &Arc<dyn Sink>, key: u64) -> bool {
-    let is_here = PLACE.get() == (address(sink), key);
-    if is_here {
-        PLACE.set((NOBODY, 0));
-    }
-    is_here
-}
-
-fn address(sink: &Arc<dyn Sink>) -> usize {
-    Arc::as_ptr(sink).cast::<()>().addr()
 }

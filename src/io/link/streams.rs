@@ -7,8 +7,8 @@ use super::MuxLink;
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
-use crate::proto::mux::Key;
-use crate::stream::{Arrival, Arrivals, Event, Sink, Source, Taken, Unended};
+use crate::proto::mux::{Key, Mux};
+use crate::stream::{Arrival, Arrivals, Event, Parcel, Sink, Source, Taken, Unended};
 
 impl Source for MuxLink {
     fn poll_next(&self, key: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
@@ -54,12 +54,24 @@ impl Source for MuxLink {
 }
 
 impl MuxLink {
-    /// What waits for credit or room, or is more than plain bytes.
+    /// What waits for credit or room, or is more than plain bytes, or may be followed by items in a parcel.
     #[inline(never)]
-    fn poll_send_any(&self, key: u64, item: &mut Option<Message>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_send_any(
+        &self,
+        key: Key,
+        item: &mut Option<Message>,
+        parcel: Option<&mut Parcel>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
         self.with(|mux| {
-            std::task::ready!(mux.poll_ready(key as Key, cx))?;
-            Poll::Ready(item.take().map_or(Ok(()), |item| mux.push(key as Key, item)))
+            std::task::ready!(mux.poll_ready(key, cx))?;
+            let Some(item) = item.take() else { return Poll::Ready(Ok(())) };
+            let parcel = parcel.filter(|_| item.body.len() <= Parcel::LARGEST);
+            mux.push(key, item)?;
+            if let Some(parcel) = parcel {
+                mux.lend(key, parcel);
+            }
+            Poll::Ready(Ok(()))
         })
     }
 }
@@ -76,7 +88,24 @@ impl Sink for MuxLink {
             *item = None;
             return Poll::Ready(Ok(()));
         }
-        self.poll_send_any(key, item, cx)
+        self.poll_send_any(key as Key, item, None, cx)
+    }
+
+    fn poll_send_lending(
+        &self,
+        key: u64,
+        item: &mut Option<Message>,
+        parcel: &mut Parcel,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        if parcel.is_lent() {
+            self.take_back(key, parcel);
+        }
+        self.poll_send_any(key as Key, item, Some(parcel), cx)
+    }
+
+    fn take_back(&self, key: u64, parcel: &mut Parcel) {
+        self.with(|mux| mux.take_back(key as Key, parcel));
     }
 
     fn push(&self, key: u64, event: Event) -> Result<()> {
@@ -102,6 +131,7 @@ impl Sink for MuxLink {
         if let Some(error) = state.mux.dead() {
             return Poll::Ready(Err(error.duplicate()));
         }
+        std::task::ready!(state.mux.poll_taken_back(key as Key, cx));
         if state.mux.is_stream_flushed(key as Key) {
             return Poll::Ready(Ok(()));
         }
@@ -131,12 +161,19 @@ impl Sink for MuxLink {
         self.with_last(|mux| mux.release_writer(key as Key, unended));
     }
 
-    fn settle(&self, key: u64, outcome: Result<(), PeerError>, holders: u8) {
-        if outcome.is_ok() {
-            return self.with_last(|mux| mux.settle(key as Key, outcome, holders));
+    fn settle(&self, key: u64, parcel: Option<&mut Parcel>, outcome: Result<(), PeerError>, holders: u8) {
+        let is_ok = outcome.is_ok();
+        let settle = |mux: &mut Mux| {
+            if let Some(parcel) = parcel {
+                mux.take_back(key as Key, parcel);
+            }
+            mux.settle(key as Key, outcome, holders)
+        };
+        if is_ok {
+            return self.with_last(settle);
         }
         // Left to the driver: a handler that is dropped with its whole runtime failed no request, and where there is no
         // driver any more, the caller is to see a lost link.
-        self.with(|mux| mux.settle(key as Key, outcome, holders));
+        self.with(settle);
     }
 }

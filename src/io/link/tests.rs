@@ -23,6 +23,8 @@ use crate::proto::prologue::Prologue;
 use crate::stream::{ResponseStream, Unended};
 use crate::target::TransportId;
 
+mod together;
+
 const LIMITS: Limits = Limits {
     max_message: 64 << 20,
     heartbeat_interval: Duration::from_secs(30),

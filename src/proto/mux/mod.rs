@@ -37,6 +37,7 @@ mod ask;
 mod batch;
 mod feed;
 mod lazy;
+mod lend;
 mod life;
 mod opening;
 mod out;

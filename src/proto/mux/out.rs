@@ -105,6 +105,13 @@ impl Out {
         self.pushed += (HEADER_LEN + body.len()) as u64;
     }
 
+    /// Appends frames that are laid out already, the last of them from `last` on.
+    pub(super) fn frames(&mut self, frames: &[u8], last: usize) {
+        self.last = self.waiting.bytes.len() + last;
+        self.waiting.bytes.extend_from_slice(frames);
+        self.pushed += frames.len() as u64;
+    }
+
     #[inline(never)]
     fn shared_item(&mut self, stream: StreamId, body: Bytes) {
         self.frame(Kind::Data, 0, stream, |_| {}, body);

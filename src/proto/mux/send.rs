@@ -25,7 +25,7 @@ impl Mux {
             return Poll::Ready(Err(error));
         }
         let has_room = !self.out.is_full() && self.link_credit > 0;
-        if stream.send.backlog.is_none() && stream.send.credit > 0 && has_room {
+        if stream.send.backlog.is_none() && !stream.send.is_lent && stream.send.credit > 0 && has_room {
             return Poll::Ready(Ok(()));
         }
         wait(&mut stream.send.waiter, cx);
@@ -84,7 +84,7 @@ impl Mux {
         flags |= if headers.is_empty() { 0 } else { HEADERS };
         let credit = stream.send.credit.min(self.link_credit);
         let fits = body.len() <= part && (body.is_empty() || i64::from(cost(body.len())) <= credit);
-        if fits && room && credit > 0 && stream.send.backlog.is_none() {
+        if fits && room && credit > 0 && stream.send.backlog.is_none() && !stream.send.is_lent {
             let before = self.out.frame(Kind::Data, flags, stream.id, head, body);
             stream.send.sent_to = self.out.position();
             let spent = i64::try_from(stream.send.sent_to - before).unwrap_or(i64::MAX);
@@ -130,14 +130,23 @@ impl Mux {
         if stream.sent_last {
             return;
         }
+        if stream.send.is_lent {
+            stream.send.backlog.get_or_insert_default();
+        }
         if let Some(backlog) = &mut stream.send.backlog {
             backlog.last = Some(outcome);
             return;
         }
+        self.finish(key, &outcome);
+    }
+
+    /// The end goes out: nothing is left before it.
+    pub(super) fn finish(&mut self, key: Key, outcome: &Result<(), PeerError>) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
         stream.sent_last = true;
         if outcome.is_err() || !self.out.finish(stream.send.sent_to) {
             let id = stream.id;
-            self.write_end(id, &outcome);
+            self.write_end(id, outcome);
         }
         self.free_if_done(key);
     }
@@ -215,7 +224,9 @@ impl Mux {
 
     /// Whether everything that was pushed on the stream was handed to the system.
     pub fn is_stream_flushed(&self, key: Key) -> bool {
-        let flushed = |stream: &Stream| stream.send.backlog.is_none() && self.out.has_written_to(stream.send.sent_to);
+        let flushed = |stream: &Stream| {
+            stream.send.backlog.is_none() && !stream.send.is_lent && self.out.has_written_to(stream.send.sent_to)
+        };
         self.streams.get(key).is_none_or(flushed)
     }
 
@@ -235,6 +246,10 @@ impl Mux {
             let Some(key) = self.resume.pop_front() else { return };
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.send.queued = false;
+            if stream.send.is_lent {
+                // Who has the parcel brings it back before long, and puts the stream back here.
+                continue;
+            }
             let Some(backlog) = &mut stream.send.backlog else {
                 self.after.wakers.extend(stream.send.waiter.take());
                 continue;
@@ -326,9 +341,18 @@ pub(super) fn part(peer: &Prologue) -> usize {
 impl Stream {
     /// Nothing stands against sending: an end of either half, or what waits to be sent before.
     #[inline]
-    fn is_open_to_send(&self) -> bool {
-        let is_over = self.sent_last || self.sent_reset || self.send.ended || self.send.backlog.is_some();
-        !is_over && self.stopped != Some(ControlMessage::Kill) && !matches!(self.recv.outcome, Some(Err(_)))
+    pub(super) fn is_open_to_send(&self) -> bool {
+        let has_before = self.send.backlog.is_some() || self.send.is_lent;
+        !self.send.ended && !has_before && self.is_wanted()
+    }
+
+    /// The peer still reads what goes out, and it may go out.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.sent_last
+            && !self.sent_reset
+            && self.stopped != Some(ControlMessage::Kill)
+            && !matches!(self.recv.outcome, Some(Err(_)))
     }
 
     fn may_push(&self) -> Result<()> {

@@ -82,6 +82,8 @@ pub(super) struct Sending {
     pub(super) ended: bool,
     /// The mux's list of streams to resume names this one.
     pub(super) queued: bool,
+    /// A sender has a parcel of its items, before which nothing may go out.
+    pub(super) is_lent: bool,
     /// The position of the opening frame in the link's output.
     pub(super) opened_at: u64,
     /// The position behind the last frame.
@@ -127,6 +129,7 @@ impl Stream {
                 backlog: None,
                 ended: false,
                 queued: false,
+                is_lent: false,
                 opened_at: 0,
                 sent_to: 0,
                 waiter: None,
@@ -161,7 +164,8 @@ impl Stream {
         empty(kill_waiter);
         empty(attachment);
         (recv.since, recv.discard, recv.withheld, recv.owed) = (0, false, 0, 0);
-        (send.ended, send.queued, send.opened_at, send.sent_to) = (false, false, 0, 0);
+        (send.ended, send.queued, send.is_lent) = (false, false, false);
+        (send.opened_at, send.sent_to) = (0, 0);
         (self.is_present, self.reader, self.writers, self.unclaimed) = (false, false, 0, false);
         (self.sent_last, self.sent_reset, self.got_last) = (false, false, false);
         (self.stopped, self.deadline) = (None, None);

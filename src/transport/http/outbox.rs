@@ -15,7 +15,7 @@ use crate::dispatch::DispatchLimits;
 use crate::error::{Error, ErrorKind, PeerError, Result};
 use crate::message::{ControlMessage, Headers, Message};
 use crate::proto::body::{BodyEvent, encode, encode_item};
-use crate::stream::{Event, ResponseSender, Sink, Unended};
+use crate::stream::{Event, Parcel, ResponseSender, Sink, Unended};
 
 /// Room for a small answer and its end.
 const FIRST_ROOM: usize = 512;
@@ -285,7 +285,7 @@ impl Sink for Outbox {
         }
     }
 
-    fn settle(&self, _key: u64, outcome: Result<(), PeerError>, holders: u8) {
+    fn settle(&self, _key: u64, _parcel: Option<&mut Parcel>, outcome: Result<(), PeerError>, holders: u8) {
         let mut state = self.state();
         state.holders = state.holders.saturating_sub(holders);
         // A sender that the handler left alive elsewhere ends what went well.

@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use super::case::{Check, Failure};
 use crate::message::{ControlMessage, Message};
 
-/// How long a case waits for something to be seen. Within a case's limit, so that the failure says what was missing; and
-/// longer than the call-home timeout, for which a handler may run whose answer nobody came for.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a case waits for something to be seen. Longer than the call-home timeout, for which a handler may run whose
+/// answer nobody came for; shorter than the deadline of the suite's requests, by which even one that was forgotten ends.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 #[derive(Default)]
 pub(super) struct Probe {

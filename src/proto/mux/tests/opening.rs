@@ -14,7 +14,8 @@ fn ask_all(pair: &mut Pair, subjects: &[&'static str]) -> Vec<Key> {
         context: RequestContext::new(),
         reply_to: ReplyTo::Inline,
     };
-    let mut ask = |subject: &&'static str| pair.a.open_request(&open(subject), Message::new(*subject), false, Instant::now);
+    let now = pair.now;
+    let mut ask = |subject: &&'static str| pair.a.open_request(&open(subject), Message::new(*subject), false, || now);
     subjects.iter().map(|subject| ask(subject).unwrap()).collect()
 }
 

@@ -141,8 +141,7 @@ impl MuxLink {
         let asking = Asking { subject: &subject, context: &context, reply_to: &reply_to };
         let has_items = items.is_some();
         let opening = |mux: &mut Mux| mux.ask(asking, &mut message, has_items, now);
-        let opened = if has_items { self.open_with(lease, opening) } else { self.open_whole(lease, opening) };
-        let key = opened.map_err(|error| self.name(error))?;
+        let key = self.open_with(lease, !has_items, opening).map_err(|error| self.name(error))?;
         if let Some(items) = items {
             tokio::spawn(pump(*items, ResponseSender::new(self.clone(), key as u64)));
         }
@@ -155,20 +154,20 @@ impl MuxLink {
         token: [u8; TOKEN_LEN],
         lease: Option<Box<dyn Send>>,
     ) -> Result<ResponseSender> {
-        let key = self.open_with(lease, |mux| mux.open_call_home(token));
+        let key = self.open_with(lease, false, |mux| mux.open_call_home(token));
         Ok(ResponseSender::new(self.clone(), key.map_err(|error| self.name(error))? as u64))
     }
 
-    // A lease that was not attached is dropped at the end of these two and not before: it asks this link how it is, which
-    // takes the lock.
-
-    fn open_with(&self, mut lease: Option<Box<dyn Send>>, open: impl FnOnce(&mut Mux) -> Result<Key>) -> Result<Key> {
-        self.with(|mux| attached(open(mux), mux, &mut lease))
-    }
-
-    /// Opens a stream on which nothing more is to be said.
-    fn open_whole(&self, mut lease: Option<Box<dyn Send>>, open: impl FnOnce(&mut Mux) -> Result<Key>) -> Result<Key> {
-        self.with_all(|mux| attached(open(mux), mux, &mut lease))
+    /// Opens a stream, which `says_all` if nothing more is to be said on it. A lease that was not attached is dropped at the
+    /// end and not before: it asks this link how it is, which takes the lock.
+    #[inline]
+    fn open_with(
+        &self,
+        mut lease: Option<Box<dyn Send>>,
+        says_all: bool,
+        open: impl FnOnce(&mut Mux) -> Result<Key>,
+    ) -> Result<Key> {
+        self.with_opening(says_all, |mux| attached(open(mux), mux, &mut lease))
     }
 
     /// Takes an answer that came in; `deadline` bounds it.
@@ -242,6 +241,7 @@ impl MuxLink {
     }
 }
 
+#[inline]
 fn attached(opened: Result<Key>, mux: &mut Mux, lease: &mut Option<Box<dyn Send>>) -> Result<Key> {
     if let (Ok(key), Some(lease)) = (&opened, lease.take_if(|_| opened.is_ok())) {
         mux.attach(*key, lease);

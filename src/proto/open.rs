@@ -390,6 +390,25 @@ mod tests {
     }
 
     #[test]
+    fn what_most_requests_begin_with_is_what_encode_writes() {
+        let now = Instant::now();
+        let subject = Subject::from_static("a/b");
+        for (deadline, reply_to) in
+            [(None, ReplyTo::Inline), (Some(1500), ReplyTo::Nothing), (Some(1 << 50), ReplyTo::Inline)]
+        {
+            let mut context = RequestContext::new();
+            context.deadline = deadline.map(|millis| now + Duration::from_millis(millis));
+            let asking = Asking { subject: &subject, context: &context, reply_to: &reply_to };
+            let mut wire = Vec::new();
+            asking.encode(|| now, &mut wire);
+            let (head, len) = asking.usual(now).unwrap();
+            assert_eq!([&head[..len], b"a/b"].concat(), wire);
+            context.trace = TraceContext::new(1, 2, 3);
+            assert!(Asking { subject: &subject, context: &context, reply_to: &reply_to }.usual(now).is_none());
+        }
+    }
+
+    #[test]
     fn errors_and_headers_round_trip() {
         let error = PeerError::new(-32602, "bad ü").with_data(&b"{\"x\": [1]}"[..]);
         let mut wire = BytesMut::new();

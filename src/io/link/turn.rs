@@ -188,6 +188,17 @@ impl MuxLink {
         result
     }
 
+    /// The same if the opening of a stream `says_all`, otherwise as [`MuxLink::with`].
+    #[inline]
+    pub(super) fn with_opening<R>(&self, says_all: bool, open: impl FnOnce(&mut Mux) -> R) -> R {
+        let mut state = self.state();
+        let result = open(&mut state.mux);
+        if !state.is_unconcerned() {
+            if says_all { conclude_all(state) } else { conclude(state) }
+        }
+        result
+    }
+
     /// The same if `change` says that it was the last of its stream.
     #[inline]
     pub(super) fn with_last(&self, change: impl FnOnce(&mut Mux) -> bool) {

@@ -63,7 +63,7 @@ impl Mux {
         stream.writers = u8::from(more_items);
         stream.deadline = deadline;
         let flags = if more_items { 0 } else { FIN };
-        if is_plain && let Some(opened_at) = self.out.request(flags, id, asking, now, &mut message.body) {
+        if is_plain && let Some(opened_at) = self.out.request(flags, id, asking, now, &message.body) {
             stream.send.opened_at = opened_at;
             stream.send.sent_to = self.out.position();
             stream.sent_last = !more_items;

@@ -13,6 +13,7 @@ use crate::proto::open::Open;
 use crate::stream::{Arrivals, Event, Unended};
 
 mod credit;
+mod opening;
 mod parcels;
 
 struct Pair {

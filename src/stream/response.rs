@@ -150,6 +150,8 @@ impl ResponseStream {
                 self.give_if_worth();
                 Poll::Ready(Some(Ok(Message::new(item))))
             }
+            // After the last item of most answers.
+            None if self.ended => Poll::Ready(None),
             None => self.poll_any_item(cx),
         }
     }

@@ -75,17 +75,25 @@ pub(super) fn call(runtime: Arc<Inner>, service: &Service, request: Request, now
     let mut call = spare::take();
     call.direct = service.direct;
     call.asked = Some(request);
-    let begun = call.begin(&runtime, service, now);
+    let Some(mut attempt) = call.begin(&runtime, service, now) else {
+        call.runtime = Some(runtime);
+        return Ok(ResponseStream::found_by(call));
+    };
+    let mut opened = call.send(&runtime, &service.shared.subject, &mut attempt, now);
     call.runtime = Some(runtime);
-    Ok(match begun {
-        Ok(Some(stream)) => stream.overseen_by(call),
-        Ok(None) => ResponseStream::found_by(call),
-        Err(failed) => {
-            call.service = Some(service.clone());
-            call.stage = Stage::connecting(async move { Err(*failed) });
-            ResponseStream::found_by(call)
+    // The stream stays where it is: each time that it were moved would cost as much as a lock.
+    match opened {
+        Ok(ref mut stream) => {
+            call.sent(attempt);
+            stream.oversee(call);
         }
-    })
+        Err(error) => {
+            let failed = call.not_sent(attempt, error);
+            call.fail_later(service, failed);
+            return Ok(ResponseStream::found_by(call));
+        }
+    }
+    opened
 }
 
 impl Overseer for Call {
@@ -148,26 +156,33 @@ impl Call {
     /// An instance is picked once: a pick that came to nothing would still be a turn, and where turns go round, an instance
     /// without a connection would lose each of its turns to the next one, and never get a connection.
     #[inline]
-    fn begin(
-        &mut self,
-        runtime: &Arc<Inner>,
-        service: &Service,
-        now: Instant,
-    ) -> Result<Option<ResponseStream>, Box<Failed>> {
+    fn begin(&mut self, runtime: &Arc<Inner>, service: &Service, now: Instant) -> Option<Attempt> {
         let chosen = match service.shared.pick(service.direct, now, &[]) {
-            Ok(pick) => Some(Chosen::new(pick, runtime, service)?),
+            Ok(pick) => match Chosen::new(pick, runtime, service) {
+                Ok(chosen) => Some(chosen),
+                Err(failed) => {
+                    self.fail_later(service, failed);
+                    return None;
+                }
+            },
             Err(_) => None,
         };
         match chosen {
             Some(chosen) if chosen.lane().is_some_and(|lane| lane.connection().is_some()) => {
-                let attempt = Attempt { chosen, is_reused: true };
-                self.send(runtime, &service.shared.subject, attempt, now).map(Some)
+                Some(Attempt { chosen, is_reused: true })
             }
             chosen => {
                 self.connect(runtime.clone(), service.clone(), chosen, None);
-                Ok(None)
+                None
             }
         }
+    }
+
+    /// What to do now is found out by whoever reads.
+    #[cold]
+    fn fail_later(&mut self, service: &Service, failed: Box<Failed>) {
+        self.service = Some(service.clone());
+        self.stage = Stage::connecting(async move { Err(*failed) });
     }
 
     /// Chooses an instance, or goes on with the lanes that are left for one, and connects. If nobody is left to choose,
@@ -204,36 +219,37 @@ impl Call {
     }
 
     /// Puts the request on the connection.
-    #[inline(always)]
+    #[inline]
     fn send(
         &mut self,
         runtime: &Inner,
         subject: &Subject,
-        mut attempt: Attempt,
+        attempt: &mut Attempt,
         now: Instant,
-    ) -> Result<ResponseStream, Box<Failed>> {
+    ) -> Result<ResponseStream> {
         self.attempts += 1;
         attempt.chosen.begin(now);
-        let opened = match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
+        match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
             Some((lane, connection)) => {
                 self.count_fallback(runtime, lane);
                 self.open(&**connection, subject, now)
             }
             None => Err(Error::unexpected("the way to the instance has no connection")),
-        };
-        match opened {
-            Ok(stream) => {
-                attempt.chosen.pick.sent();
-                self.stage = Stage::Answering { attempt, has_begun: false };
-                Ok(stream)
-            }
-            Err(error) => {
-                if attempt.is_reused {
-                    attempt.chosen.forget();
-                }
-                Err(self.attempt_failed(attempt, error))
-            }
         }
+    }
+
+    #[inline]
+    fn sent(&mut self, attempt: Attempt) {
+        attempt.chosen.pick.sent();
+        self.stage = Stage::Answering { attempt, has_begun: false };
+    }
+
+    #[cold]
+    fn not_sent(&mut self, mut attempt: Attempt, error: Error) -> Box<Failed> {
+        if attempt.is_reused {
+            attempt.chosen.forget();
+        }
+        self.attempt_failed(attempt, error)
     }
 
     #[inline]
@@ -276,7 +292,7 @@ impl Call {
     /// There is a connection to send on, or none to be had. The answer's stream, or the error for the caller; nothing if there
     /// is another attempt.
     fn connected(&mut self, connected: Result<Attempt, Failed>) -> Option<Result<ResponseStream>> {
-        let attempt = match connected {
+        let mut attempt = match connected {
             Ok(attempt) => attempt,
             Err(failed) => return self.recover(failed).map(Err),
         };
@@ -284,9 +300,15 @@ impl Call {
             self.stage = Stage::Over;
             return Some(Err(Error::unexpected("the call is over")));
         };
-        match self.send(&runtime, &service.shared.subject, attempt, Instant::now()) {
-            Ok(stream) => Some(Ok(stream)),
-            Err(failed) => self.recover(*failed).map(Err),
+        match self.send(&runtime, &service.shared.subject, &mut attempt, Instant::now()) {
+            Ok(stream) => {
+                self.sent(attempt);
+                Some(Ok(stream))
+            }
+            Err(error) => {
+                let failed = self.not_sent(attempt, error);
+                self.recover(*failed).map(Err)
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::capability::TransportCapabilities;
 use crate::error::{Error, Result};
-use crate::message::{Message, Request, SessionId, Subject};
+use crate::message::{Message, Request, RequestContext, SessionId, Subject};
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::{Target, TransportAddress, TransportId};
 
@@ -29,11 +29,19 @@ pub trait Connection: Debug + Send + Sync + 'static {
     /// stream cancels the request.
     fn open(&self, request: Request) -> Result<ResponseStream>;
 
-    /// [`open`](Self::open) for a caller that has just looked at the clock. A transport that would look too need not.
+    /// [`open`](Self::open) for a caller that keeps the request, to send it elsewhere if need be, and has just looked at the
+    /// clock. A transport that writes it at once need neither own it nor look too.
     #[doc(hidden)]
-    fn open_at(&self, request: Request, now: Instant) -> Result<ResponseStream> {
+    fn open_kept(
+        &self,
+        subject: &Subject,
+        context: &RequestContext,
+        message: &Message,
+        now: Instant,
+    ) -> Result<ResponseStream> {
         let _ = now;
-        self.open(request)
+        let (subject, context, message) = (subject.clone(), context.clone(), message.clone());
+        self.open(Request { subject, context, message, items: None })
     }
 
     /// Sends a request and waits for its one item. None, or a second one, is a `Protocol` error.

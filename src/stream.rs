@@ -3,7 +3,8 @@
 //!
 //! Both are a handle (`Arc` of a link and a key), so that a stream on a multiplexed link costs no channel and no box: the
 //! state is the link's own slab slot. Links implement [`Source`] and [`Sink`]; everything that is no multiplexed link uses
-//! [`pipe`], and whatever must wait before it has a stream uses [`ResponseStream::deferred`].
+//! [`pipe`], and whatever must wait before it has a stream uses [`ResponseStream::deferred`]. What is to be done when an answer
+//! begins, ends or fails is an overseer's, beside the stream and not in front of it.
 //!
 //! Drop is cancel: a dropped [`ResponseStream`] tells the responder to stop ([`ControlMessage::Kill`]); a
 //! [`ResponseSender`] dropped without [`close`](ResponseSender::close) is an error at the caller, never a clean end.

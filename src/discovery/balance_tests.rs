@@ -227,3 +227,24 @@ fn what_is_sent_is_counted_apart_from_what_is_picked() {
     balancer.update(&instances(&[(2, 5), (3, 1)]));
     assert_eq!(balancer.sent(), [(2, 3), (3, 0)]);
 }
+
+#[test]
+fn what_is_renewed_is_for_further_picks_and_nobody_renews_it_twice() {
+    let balancer = Balancer::<u32>::new(Balance::RoundRobin, 7);
+    balancer.update(&instances(&[(1, 1)]));
+    let pick = || balancer.pick_direct(1).unwrap();
+    let (mut first, mut second, third) = (pick(), pick(), pick());
+    balancer.renew(&mut first, |kept| kept + 1);
+    balancer.renew(&mut second, |kept| kept + 1);
+    assert_eq!([*first.kept(), *second.kept(), *third.kept(), *pick().kept()], [1, 1, 0, 1]);
+    // A changed weight keeps it; who goes on with an instance that is gone has it renewed for itself.
+    balancer.update(&instances(&[(1, 2)]));
+    assert_eq!(*pick().kept(), 1);
+    balancer.update(&[]);
+    balancer.renew(&mut first, |kept| kept + 1);
+    assert_eq!(*first.kept(), 2);
+    // They count where they were picked.
+    balancer.update(&instances(&[(1, 2)]));
+    drop((first, second, third));
+    assert_eq!(balancer.in_flight(1), Some(0));
+}

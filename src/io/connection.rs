@@ -18,8 +18,9 @@ use crate::capability::TransportCapabilities;
 use crate::connection::{Connection, ConnectionInfo, Inbound, Listener, Transport};
 use crate::dispatch::Turn;
 use crate::error::{Error, PeerError, Result, Retry};
-use crate::message::{Message, Request, Subject};
+use crate::message::{Message, Request, RequestContext, Subject};
 use crate::plane::ReplyTo;
+use crate::proto::open::Asking;
 use crate::stream::{ResponseSender, ResponseStream};
 use crate::target::{Target, TransportAddress};
 
@@ -155,8 +156,14 @@ impl Connection for MuxConnection {
         self.link.open(request, ReplyTo::Inline, None, Instant::now)
     }
 
-    fn open_at(&self, request: Request, now: Instant) -> Result<ResponseStream> {
-        self.link.open(request, ReplyTo::Inline, None, || now)
+    fn open_kept(
+        &self,
+        subject: &Subject,
+        context: &RequestContext,
+        message: &Message,
+        now: Instant,
+    ) -> Result<ResponseStream> {
+        self.link.ask(Asking { subject, context, reply_to: &ReplyTo::Inline }, message, None, || now)
     }
 
     /// The peer closes a notification's stream when it receives it; only so many may be on their way at once.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::connection::Inbound;
 use crate::dispatch::Turn;
 use crate::error::{Error, PeerError, Result, Retry};
-use crate::message::Request;
+use crate::message::{Message, Request};
 use crate::plane::ReplyTo;
 use crate::pool::Link;
 use crate::proto::mux::{IncomingRequest, Key, Mux};
@@ -137,15 +137,27 @@ impl MuxLink {
         lease: Option<Box<dyn Send>>,
         now: impl FnOnce() -> Instant,
     ) -> Result<ResponseStream> {
-        let Request { subject, context, mut message, items } = request;
+        let Request { subject, context, message, items } = request;
         let asking = Asking { subject: &subject, context: &context, reply_to: &reply_to };
-        let has_items = items.is_some();
-        let opening = |mux: &mut Mux| mux.ask(asking, &mut message, has_items, now);
-        let key = self.open_with(lease, !has_items, opening).map_err(|error| self.name(error))?;
-        if let Some(items) = items {
-            tokio::spawn(pump(*items, ResponseSender::new(self.clone(), key as u64)));
-        }
+        let Some(items) = items else { return self.ask(asking, &message, lease, now) };
+        let opened = self.open_with(lease, false, |mux| mux.ask(asking, &message, true, now));
+        let key = opened.map_err(|error| self.name(error))?;
+        tokio::spawn(pump(*items, ResponseSender::new(self.clone(), key as u64)));
         Ok(ResponseStream::new(self.clone(), key as u64))
+    }
+
+    /// [`open`](Self::open) for a request without items whose parts the caller keeps.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        asking: Asking<'_>,
+        message: &Message,
+        lease: Option<Box<dyn Send>>,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<ResponseStream> {
+        match self.open_with(lease, true, |mux| mux.ask(asking, message, false, now)) {
+            Ok(key) => Ok(ResponseStream::new(self.clone(), key as u64)),
+            Err(error) => Err(self.name(error)),
+        }
     }
 
     /// Opens the answer to a request that the peer made elsewhere.

@@ -15,8 +15,9 @@ use super::Inner;
 use super::attempt::{Attempt, Chosen, Failed};
 use super::lane::Lane;
 use super::service::Service;
+use crate::connection::Connection;
 use crate::error::{Detail, Error, ErrorKind, Phase, Result, Retry};
-use crate::message::{Message, Request, RequestContext};
+use crate::message::{Request, Subject};
 use crate::stream::{Overseer, ResponseStream};
 use crate::target::TransportId;
 
@@ -34,7 +35,9 @@ pub(super) struct Call {
     service: Option<Service>,
     /// The one instance that may answer.
     direct: Option<u64>,
-    asked: Asked,
+    /// What is to be sent, kept until the answer begins; its subject is the service's. Of a streaming request nothing is
+    /// kept once it is sent: its items can be sent only once.
+    asked: Option<Request>,
     /// Instances that failed this call.
     failed: Vec<u64>,
     /// Instances whose old connection had died: they get one fresh one before they count as failed.
@@ -53,17 +56,6 @@ struct Idle {
     sleep: Pin<Box<tokio::time::Sleep>>,
 }
 
-/// What is to be sent, if it is.
-#[derive(Default)]
-enum Asked {
-    #[default]
-    Nothing,
-    /// For the first time.
-    Whole(Request),
-    /// Again. Kept until the answer begins; the subject is the service's.
-    Again(RequestContext, Message),
-}
-
 type Connecting = Pin<Box<dyn Future<Output = Result<Attempt, Failed>> + Send>>;
 
 #[derive(Default)]
@@ -79,12 +71,29 @@ enum Stage {
 }
 
 /// Sends `request` to an instance of `service`. If a connection is there, it is on its way when this returns.
-pub(super) fn call(runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) -> ResponseStream {
+pub(super) fn call(runtime: Arc<Inner>, service: &Service, request: Request, now: Instant) -> Result<ResponseStream> {
     let mut call = spare::take();
-    match call.begin(runtime, service, request, now) {
-        Some(stream) => stream.overseen_by(call),
-        None => ResponseStream::found_by(call),
+    call.direct = service.direct;
+    call.asked = Some(request);
+    let Some(mut attempt) = call.begin(&runtime, service, now) else {
+        call.runtime = Some(runtime);
+        return Ok(ResponseStream::found_by(call));
+    };
+    let mut opened = call.send(&runtime, &service.shared.subject, &mut attempt, now);
+    call.runtime = Some(runtime);
+    // The stream stays where it is: each time that it were moved would cost as much as a lock.
+    match opened {
+        Ok(ref mut stream) => {
+            call.sent(attempt);
+            stream.oversee(call);
+        }
+        Err(error) => {
+            let failed = call.not_sent(attempt, error);
+            call.fail_later(service, failed);
+            return Ok(ResponseStream::found_by(call));
+        }
     }
+    opened
 }
 
 impl Overseer for Call {
@@ -94,7 +103,7 @@ impl Overseer for Call {
             && !mem::replace(has_begun, true)
         {
             attempt.chosen.pick.succeeded();
-            self.asked = Asked::Nothing;
+            self.asked = None;
         }
     }
 
@@ -132,7 +141,7 @@ impl Call {
     /// Lets go of everything, in place.
     fn clear(&mut self) {
         self.stage = Stage::Over;
-        self.asked = Asked::Nothing;
+        self.asked = None;
         self.failed.clear();
         self.redialled.clear();
         self.attempts = 0;
@@ -142,54 +151,38 @@ impl Call {
         self.runtime = None;
     }
 
-    fn begin(
-        &mut self,
-        runtime: Arc<Inner>,
-        service: &Service,
-        request: Request,
-        now: Instant,
-    ) -> Option<ResponseStream> {
-        self.direct = service.direct;
-        let begun = self.begin_at_once(&runtime, service, request, now);
-        self.runtime = Some(runtime);
-        begun.unwrap_or_else(|failed| {
-            self.service = Some(service.clone());
-            self.stage = Stage::connecting(async move { Err(*failed) });
-            None
-        })
-    }
-
     /// The common case has everything at hand: an instance and a connection to it.
     ///
     /// An instance is picked once: a pick that came to nothing would still be a turn, and where turns go round, an instance
     /// without a connection would lose each of its turns to the next one, and never get a connection.
-    fn begin_at_once(
-        &mut self,
-        runtime: &Arc<Inner>,
-        service: &Service,
-        request: Request,
-        now: Instant,
-    ) -> Result<Option<ResponseStream>, Box<Failed>> {
+    #[inline]
+    fn begin(&mut self, runtime: &Arc<Inner>, service: &Service, now: Instant) -> Option<Attempt> {
         let chosen = match service.shared.pick(service.direct, now, &[]) {
             Ok(pick) => match Chosen::new(pick, runtime, service) {
                 Ok(chosen) => Some(chosen),
                 Err(failed) => {
-                    self.asked = Asked::Whole(request);
-                    return Err(failed);
+                    self.fail_later(service, failed);
+                    return None;
                 }
             },
             Err(_) => None,
         };
         match chosen {
             Some(chosen) if chosen.lane().is_some_and(|lane| lane.connection().is_some()) => {
-                self.send(runtime, Attempt { chosen, is_reused: true }, request, now).map(Some)
+                Some(Attempt { chosen, is_reused: true })
             }
             chosen => {
-                self.asked = Asked::Whole(request);
                 self.connect(runtime.clone(), service.clone(), chosen, None);
-                Ok(None)
+                None
             }
         }
+    }
+
+    /// What to do now is found out by whoever reads.
+    #[cold]
+    fn fail_later(&mut self, service: &Service, failed: Box<Failed>) {
+        self.service = Some(service.clone());
+        self.stage = Stage::connecting(async move { Err(*failed) });
     }
 
     /// Chooses an instance, or goes on with the lanes that are left for one, and connects. If nobody is left to choose,
@@ -197,7 +190,7 @@ impl Call {
     fn connect(&mut self, runtime: Arc<Inner>, service: Service, next: Option<Chosen>, before: Option<Error>) {
         self.service = Some(service.clone());
         let failed = self.failed.clone();
-        let deadline = self.asked.deadline();
+        let deadline = self.deadline();
         self.stage = Stage::connecting(async move {
             let chosen = match next {
                 Some(next) => next,
@@ -226,36 +219,52 @@ impl Call {
     }
 
     /// Puts the request on the connection.
+    #[inline]
     fn send(
         &mut self,
         runtime: &Inner,
-        mut attempt: Attempt,
-        request: Request,
+        subject: &Subject,
+        attempt: &mut Attempt,
         now: Instant,
-    ) -> Result<ResponseStream, Box<Failed>> {
-        self.asked = Asked::again(&request);
+    ) -> Result<ResponseStream> {
         self.attempts += 1;
         attempt.chosen.begin(now);
-        let opened = match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
+        match attempt.chosen.lane().and_then(|lane| Some((lane, lane.connection()?))) {
             Some((lane, connection)) => {
                 self.count_fallback(runtime, lane);
-                connection.open_at(request, now)
+                self.open(&**connection, subject, now)
             }
             None => Err(Error::unexpected("the way to the instance has no connection")),
-        };
-        match opened {
-            Ok(stream) => {
-                attempt.chosen.pick.sent();
-                self.stage = Stage::Answering { attempt, has_begun: false };
-                Ok(stream)
-            }
-            Err(error) => {
-                if attempt.is_reused {
-                    attempt.chosen.forget();
-                }
-                Err(self.attempt_failed(attempt, error))
-            }
         }
+    }
+
+    #[inline]
+    fn sent(&mut self, attempt: Attempt) {
+        attempt.chosen.pick.sent();
+        self.stage = Stage::Answering { attempt, has_begun: false };
+    }
+
+    #[cold]
+    fn not_sent(&mut self, mut attempt: Attempt, error: Error) -> Box<Failed> {
+        if attempt.is_reused {
+            attempt.chosen.forget();
+        }
+        self.attempt_failed(attempt, error)
+    }
+
+    #[inline]
+    fn open(&mut self, connection: &dyn Connection, subject: &Subject, now: Instant) -> Result<ResponseStream> {
+        match &self.asked {
+            Some(Request { context, message, items: None, .. }) => connection.open_kept(subject, context, message, now),
+            Some(_) => self.open_streaming(connection, subject),
+            None => Err(Error::unexpected("the request was sent already")),
+        }
+    }
+
+    #[cold]
+    fn open_streaming(&mut self, connection: &dyn Connection, subject: &Subject) -> Result<ResponseStream> {
+        let Some(request) = self.asked.take() else { return Err(Error::unexpected("the request was sent already")) };
+        connection.open(Request { subject: subject.clone(), ..request })
     }
 
     /// That a transport of the fallback list carries what another one should have.
@@ -283,36 +292,28 @@ impl Call {
     /// There is a connection to send on, or none to be had. The answer's stream, or the error for the caller; nothing if there
     /// is another attempt.
     fn connected(&mut self, connected: Result<Attempt, Failed>) -> Option<Result<ResponseStream>> {
-        let attempt = match connected {
+        let mut attempt = match connected {
             Ok(attempt) => attempt,
             Err(failed) => return self.recover(failed).map(Err),
         };
-        let (request, runtime) = match self.request() {
-            Ok(ready) => ready,
-            Err(error) => {
-                self.stage = Stage::Over;
-                return Some(Err(error));
-            }
+        let (Some(service), Some(runtime)) = (self.service.clone(), self.runtime.clone()) else {
+            self.stage = Stage::Over;
+            return Some(Err(Error::unexpected("the call is over")));
         };
-        match self.send(&runtime, attempt, request, Instant::now()) {
-            Ok(stream) => Some(Ok(stream)),
-            Err(failed) => self.recover(*failed).map(Err),
+        match self.send(&runtime, &service.shared.subject, &mut attempt, Instant::now()) {
+            Ok(stream) => {
+                self.sent(attempt);
+                Some(Ok(stream))
+            }
+            Err(error) => {
+                let failed = self.not_sent(attempt, error);
+                self.recover(*failed).map(Err)
+            }
         }
     }
 
-    /// What is to be sent, and whose call it is.
-    fn request(&mut self) -> Result<(Request, Arc<Inner>)> {
-        let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
-            return Err(Error::unexpected("the call is over"));
-        };
-        let request = match mem::take(&mut self.asked) {
-            Asked::Nothing => return Err(Error::unexpected("the request was sent already")),
-            Asked::Whole(request) => request,
-            Asked::Again(context, message) => {
-                Request::new(service.shared.subject.clone(), message).with_context(context)
-            }
-        };
-        Ok((request, runtime.clone()))
+    fn deadline(&self) -> Option<Instant> {
+        self.asked.as_ref()?.context.deadline
     }
 
     /// The answer failed. Another attempt, or the error for the caller.
@@ -366,8 +367,8 @@ impl Call {
     }
 
     fn retry(&mut self, error: Error, next: Option<Chosen>) -> Option<Error> {
-        let is_late = self.asked.deadline().is_some_and(|deadline| deadline <= Instant::now());
-        let is_sent = matches!(self.asked, Asked::Nothing);
+        let is_late = self.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        let is_sent = self.asked.is_none();
         if is_sent || self.attempts + self.failed.len() >= MAX_ATTEMPTS || is_late {
             return Some(error);
         }
@@ -404,22 +405,4 @@ impl Stage {
 /// Whether it was the way to the instance that failed.
 fn is_lost(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Closed | ErrorKind::Connect)
-}
-
-impl Asked {
-    /// What there is to send once more; nothing of a streaming request, which can be sent only once.
-    fn again(request: &Request) -> Self {
-        match request.items {
-            None => Self::Again(request.context.clone(), request.message.clone()),
-            Some(_) => Self::Nothing,
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Nothing => None,
-            Self::Whole(request) => request.context.deadline,
-            Self::Again(context, _) => context.deadline,
-        }
-    }
 }

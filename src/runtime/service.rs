@@ -105,11 +105,10 @@ impl Connection for Service {
     fn open(&self, mut request: Request) -> Result<ResponseStream> {
         let runtime = self.shared.runtime()?;
         let now = Instant::now();
-        request.subject = self.shared.subject.clone();
         if request.context.deadline.is_none() {
             request.context.deadline = now.checked_add(self.shared.request_timeout);
         }
-        Ok(call(runtime, self, request, now))
+        call(runtime, self, request, now)
     }
 
     async fn notify(&self, _subject: &Subject, message: Message) -> Result<()> {

@@ -59,14 +59,14 @@ impl ResponseStream {
         stream
     }
 
-    /// The same stream, read on behalf of `overseer`.
+    /// From now on this stream is read on behalf of `overseer`.
     #[inline]
-    pub(crate) fn overseen_by(mut self, overseer: Box<dyn Overseer>) -> Self {
+    pub(crate) fn oversee(&mut self, overseer: Box<dyn Overseer>) {
         if !self.is_fresh() {
-            self = self.enclosed(None);
+            let inner = mem::replace(self, Self::of(Origin::Nowhere, 0));
+            *self = inner.enclosed(None);
         }
         self.overseer = Some(overseer);
-        self
     }
 
     /// The same stream with `event`, which was taken from its front, put back.
@@ -150,6 +150,8 @@ impl ResponseStream {
                 self.give_if_worth();
                 Poll::Ready(Some(Ok(Message::new(item))))
             }
+            // After the last item of most answers.
+            None if self.ended => Poll::Ready(None),
             None => self.poll_any_item(cx),
         }
     }
@@ -404,3 +406,7 @@ impl fmt::Debug for ResponseStream {
         )
     }
 }
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -20,24 +20,24 @@ impl Mux {
     pub fn open_request(
         &mut self,
         open: &Open,
-        mut message: Message,
+        message: Message,
         more_items: bool,
         now: impl FnOnce() -> Instant,
     ) -> Result<Key> {
         match open {
             Open::Request { subject, context, reply_to } => {
-                self.ask(Asking { subject, context, reply_to }, &mut message, more_items, now)
+                self.ask(Asking { subject, context, reply_to }, &message, more_items, now)
             }
             Open::CallHome { token } => self.open_call_home(*token),
         }
     }
 
-    /// As [`Mux::open_request`]. What is left of `message` may be dropped.
+    /// As [`Mux::open_request`], for who keeps the message: it may have to be sent elsewhere.
     #[inline]
     pub(crate) fn ask(
         &mut self,
         asking: Asking<'_>,
-        message: &mut Message,
+        message: &Message,
         more_items: bool,
         now: impl FnOnce() -> Instant,
     ) -> Result<Key> {
@@ -69,7 +69,7 @@ impl Mux {
             stream.sent_last = !more_items;
             stream.send.ended = !more_items;
         } else {
-            self.write_open(key, asking, std::mem::take(message), !more_items, now);
+            self.write_open(key, asking, message.clone(), !more_items, now);
         }
         Ok(key)
     }

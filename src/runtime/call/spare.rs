@@ -8,10 +8,13 @@ use super::Call;
 /// A caller ends one call before it begins the next, so that few serve many.
 const MAX_SPARE: usize = 64;
 
+/// In their boxes: what is kept is the boxes.
+type Boxes = Vec<Box<Call>>;
+
 thread_local! {
     /// Empty boxes of this thread, with nothing in them of the calls that they were: any runtime's next call may have one.
     /// A service's own would take a lock at both ends of every call.
-    static SPARE: RefCell<Vec<Box<Call>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Boxes> = const { RefCell::new(Vec::new()) };
 }
 
 pub(super) fn take() -> Box<Call> {

@@ -93,7 +93,7 @@ impl Dispatch {
 
     /// [`launch`](Self::launch) for one of several requests that came together.
     pub fn launch_in(&self, turn: &mut Turn, request: Request, mut reply: ResponseSender) {
-        let mut supervisor = reply.supervise();
+        let mut supervisor = reply.supervise_by(turn.supervisor.take());
         let deadline = request.context.deadline;
         self.metrics.begun();
         let place = match Place::take(&self.inner) {
@@ -111,6 +111,7 @@ impl Dispatch {
             Poll::Ready((outcome, collected)) => {
                 self.count(turn, &outcome);
                 supervisor.settle_with(outcome, collected);
+                turn.supervisor = Some(supervisor);
             }
             Poll::Pending => {
                 let state = State::Running(future);
@@ -254,7 +255,7 @@ impl Running {
         if let Err(error) = &outcome {
             self.metrics.fail(error.kind());
         }
-        if let Some(supervisor) = self.supervisor.take() {
+        if let Some(mut supervisor) = self.supervisor.take() {
             supervisor.settle_with(outcome, collected);
         }
         Poll::Ready(())

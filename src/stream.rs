@@ -317,10 +317,17 @@ impl ResponseSender {
 
     /// A second holder, which decides how the stream ends if the sender does not.
     pub(crate) fn supervise(&mut self) -> Supervisor {
+        self.supervise_by(None)
+    }
+
+    /// The same, which may be the one that has settled another stream.
+    #[inline]
+    pub(crate) fn supervise_by(&mut self, settled: Option<Supervisor>) -> Supervisor {
         if !std::mem::take(&mut self.has_spare) {
             self.sink.retain(self.key);
         }
-        Supervisor::new(self.sink.clone(), self.key)
+        let reused = settled.and_then(|settled| settled.reused(&self.sink, self.key));
+        reused.unwrap_or_else(|| Supervisor::new(self.sink.clone(), self.key))
     }
 }
 

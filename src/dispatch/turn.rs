@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Dispatch;
 use crate::message::Subject;
+use crate::stream::Supervisor;
 use crate::telemetry::PlaneMetrics;
 
 /// Requests that one read of a link brought. The answers of those whose handlers are ready at once leave together as well,
@@ -15,6 +16,8 @@ pub struct Turn {
     arrived: Instant,
     /// Who took the last request. The next one is mostly for the same.
     taker: Option<(Subject, Arc<Dispatch>)>,
+    /// Who watched over the last answer. The next one goes to the same link.
+    pub(super) supervisor: Option<Supervisor>,
     /// How many were answered, and for whom they count. All that a link brings counts for one transport.
     answered: Option<(PlaneMetrics, u64)>,
 }
@@ -22,7 +25,7 @@ pub struct Turn {
 impl Turn {
     /// Requests that arrived at `arrived`.
     pub fn new(arrived: Instant) -> Self {
-        Self { arrived, taker: None, answered: None }
+        Self { arrived, taker: None, supervisor: None, answered: None }
     }
 
     /// Who takes requests for `subject`: `find` looks it up, unless the one before was for the same. To be given back by

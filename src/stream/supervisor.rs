@@ -28,6 +28,17 @@ impl Supervisor {
         Self { sink, key, holders: 1, has_sent: false, waiter: None }
     }
 
+    /// One that has settled, for another stream, if that is one of the same sink: a link's requests come many together, and
+    /// each holder of the link costs two operations on its count. The stream has been retained for it.
+    #[inline]
+    pub(super) fn reused(mut self, sink: &Arc<dyn Sink>, key: u64) -> Option<Self> {
+        if self.holders > 0 || !Arc::ptr_eq(&self.sink, sink) {
+            return None;
+        }
+        (self.key, self.holders, self.has_sent) = (key, 1, false);
+        Some(self)
+    }
+
     /// Runs a poll of the handler. What it sends one after the other is collected, and a sender that it drops on this thread
     /// does not let go of the stream by itself: that is done here, with what else is to be said, so that an answer takes the
     /// link's lock once for all. If the handler is done, what was collected goes to [`Self::settle_with`].
@@ -72,13 +83,13 @@ impl Supervisor {
     }
 
     /// The handler returned. A sender that it left alive elsewhere decides for itself.
-    pub(crate) fn settle(self, outcome: Result<(), PeerError>) {
+    pub(crate) fn settle(mut self, outcome: Result<(), PeerError>) {
         self.settle_with(outcome, None);
     }
 
     /// [`Self::settle`] with what the handler's last poll had collected.
     #[inline]
-    pub(crate) fn settle_with(mut self, outcome: Result<(), PeerError>, mut collected: Collected) {
+    pub(crate) fn settle_with(&mut self, outcome: Result<(), PeerError>, mut collected: Collected) {
         let holders = std::mem::take(&mut self.holders);
         self.sink.settle(self.key, collected.as_mut(), outcome, holders);
         if let Some(parcel) = collected {

@@ -214,10 +214,12 @@ impl Mux {
         stream.writers = stream.writers.saturating_sub(holders);
         let was_last = stream.writers == 0;
         if was_last {
-            if !stream.send.ended {
+            if stream.send.ended || stream.sent_last {
+                self.free_if_done(key);
+            } else {
+                // Which frees it, if that is all.
                 self.end(key, unended.outcome());
             }
-            self.free_if_done(key);
         }
         was_last
     }

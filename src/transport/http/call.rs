@@ -23,29 +23,30 @@ use crate::proto::body::{BodyDecoder, BodyLimits, media_type};
 use crate::target::TransportId;
 
 /// Posts a request whose answer is to be the response's body.
-pub(super) async fn post_inline(links: &Arc<Links>, place: &Place, request: Request) -> Result<Opened> {
+pub(super) async fn post_inline(links: &Arc<Links>, place: &Place, request: &Request) -> Result<Opened> {
     let deadline = request.context.deadline;
     let acknowledged_by = links.acknowledged_by(deadline);
-    let opened = async {
-        let exchange = post(links, place, &request, &ReplyTo::Inline, acknowledged_by).await?;
-        open(links, place, exchange, acknowledged_by).await
+    let opened = match post(links, place, request, &ReplyTo::Inline, acknowledged_by).await {
+        Ok(exchange) if exchange.response.status() == StatusCode::OK => open(links, place, exchange),
+        Ok(exchange) => Err(Box::pin(refused(place, exchange, acknowledged_by)).await),
+        Err(error) => Err(error),
     };
-    opened.await.map_err(|error| by_own_deadline(error, deadline, place))
+    opened.map_err(|error| by_own_deadline(error, deadline, place))
 }
 
 /// Posts a request whose answer goes elsewhere or nowhere, and waits for the acknowledgement.
 pub(super) async fn post_elsewhere(
     links: &Arc<Links>,
     place: &Place,
-    request: Request,
+    request: &Request,
     reply_to: &ReplyTo,
 ) -> Result<Option<ResponseConnectionInfo>> {
     let deadline = request.context.deadline;
     let acknowledged_by = links.acknowledged_by(deadline);
     let located = async {
-        let exchange = post(links, place, &request, reply_to, acknowledged_by).await?;
+        let exchange = post(links, place, request, reply_to, acknowledged_by).await?;
         if exchange.response.status() != StatusCode::ACCEPTED {
-            return Err(refused(place, exchange, acknowledged_by).await);
+            return Err(Box::pin(refused(place, exchange, acknowledged_by)).await);
         }
         let located = exchange.response.headers().get(LOCATED).map(|value| {
             let text = head::utf8(&LOCATED, value.as_bytes())?;
@@ -74,7 +75,10 @@ pub(super) async fn fetch(links: &Arc<Links>, place: &Place, deadline: Instant) 
     let by = links.acknowledged_by(Some(deadline));
     let fetched = async {
         let exchange = links.send(place, Method::GET, headers, Default::default(), by).await?;
-        let mut opened = open(links, place, exchange, by).await?;
+        if exchange.response.status() != StatusCode::OK {
+            return Err(refused(place, exchange, by).await);
+        }
+        let mut opened = open(links, place, exchange)?;
         opened.control = Some(Control::new(links, place, place.path()));
         Ok(opened)
     };
@@ -115,10 +119,7 @@ fn check(links: &Links, request: &Request) -> Result<()> {
 }
 
 /// The answer that a response's body is.
-async fn open(links: &Arc<Links>, place: &Place, exchange: Exchange, deadline: Instant) -> Result<Opened> {
-    if exchange.response.status() != StatusCode::OK {
-        return Err(refused(place, exchange, deadline).await);
-    }
+fn open(links: &Arc<Links>, place: &Place, exchange: Exchange) -> Result<Opened> {
     let headers = exchange.response.headers();
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
     let Some(format) = format_of(content_type) else {

@@ -12,6 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::gather::Gathered;
 use super::heartbeat::Heartbeat;
 use super::incoming::Incoming;
 use super::link::SendFailure;
@@ -39,6 +40,7 @@ impl Http2Session {
     {
         let stream = Counted::new(stream);
         let traffic = stream.traffic().clone();
+        let (stream, turn) = Gathered::new(stream);
         let (sender, mut link) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(FIRST_STREAMS)
@@ -54,7 +56,13 @@ impl Http2Session {
             let mut link = pin!(link);
             let ended = poll_fn(|cx| match heartbeat.poll_dead(cx) {
                 Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => link.as_mut().poll(cx).map(Some),
+                Poll::Pending => match link.as_mut().poll(cx) {
+                    Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                    Poll::Pending => {
+                        turn.end(cx);
+                        Poll::Pending
+                    }
+                },
             });
             match ended.await {
                 None => tracing::debug!(target: "biplane::http", "a link ended: its peer is silent"),

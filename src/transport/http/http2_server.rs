@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::date::Dates;
+use super::gather::Gathered;
 use super::heartbeat::Heartbeat;
 use super::http2_response::{Rest, begin};
 use super::incoming::Incoming;
@@ -44,6 +45,7 @@ where
 {
     let stream = Counted::new(stream);
     let traffic = stream.traffic().clone();
+    let (stream, turn) = Gathered::new(stream);
     let mut link: Connection<_, Bytes> = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -88,6 +90,7 @@ where
                 }
             }
             if fresh.is_empty() {
+                turn.end(cx);
                 return Poll::Pending;
             }
             for mut exchange in fresh.drain(..) {

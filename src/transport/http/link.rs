@@ -2,9 +2,10 @@
 //! A caller's link to an origin: one socket that speaks HTTP/1.1 or HTTP/2, under our own pool.
 
 use std::error::Error as StdError;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
-use super::http2_client::Http2Session;
+use super::http2_client::{Http2Session, Sent};
 use super::incoming::Incoming;
 use super::reach;
 use super::secure::Security;
@@ -85,17 +86,12 @@ impl HttpLink {
         Ok(Self(Mutex::new(sender.map_err(failed)?)))
     }
 
-    /// Sends a request and waits for the head of its response. Dropping the future cancels the request: HTTP/2 resets the
-    /// stream, HTTP/1.1 must give up the link.
-    pub(super) async fn send(&self, head: Request<()>, body: Bytes) -> Result<Response<Incoming>, SendFailure> {
-        let sent = match &mut *self.sender() {
-            Sender::Http2(session) => Ok(session.send(head, body)?),
-            Sender::Http1(_) => Err(head.map(|()| Body::full(body))),
-            Sender::Closed => return Err(SendFailure { unsent: true, cause: None }),
-        };
-        match sent {
-            Ok(sent) => sent.await,
-            Err(request) => self.send_http1(request).await,
+    /// Sends a request.
+    pub(super) fn send(&self, head: Request<()>, body: Bytes) -> Result<Sending<'_>, SendFailure> {
+        match &mut *self.sender() {
+            Sender::Http2(session) => session.send(head, body).map(Sending::Http2),
+            Sender::Http1(_) => Ok(Sending::Http1(Box::pin(self.send_http1(head.map(|()| Body::full(body)))))),
+            Sender::Closed => Err(SendFailure { unsent: true, cause: None }),
         }
     }
 
@@ -131,6 +127,24 @@ impl HttpLink {
 
     fn sender(&self) -> MutexGuard<'_, Sender> {
         self.0.lock()
+    }
+}
+
+/// A request that waits for the head of its response. Dropping it cancels the request: HTTP/2 resets the stream, HTTP/1.1
+/// must give up the link. It is small, because very many may wait.
+pub(super) enum Sending<'a> {
+    Http1(Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendFailure>> + Send + 'a>>),
+    Http2(Sent),
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<Response<Incoming>, SendFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Http1(sending) => sending.as_mut().poll(cx),
+            Self::Http2(sent) => Pin::new(sent).poll(cx),
+        }
     }
 }
 

@@ -131,7 +131,8 @@ impl Links {
             let lease = match links.try_checkout() {
                 Some(lease) => lease,
                 None => {
-                    let lease = links.checkout(Some(deadline)).await;
+                    // In a box, as all that few requests come to: each of those that wait would have room for it.
+                    let lease = Box::pin(links.checkout(Some(deadline))).await;
                     lease.map_err(|error| decorate(error.with_retry(Retry::Safe), place))?
                 }
             };
@@ -182,7 +183,11 @@ impl Links {
         deadline: Instant,
     ) -> Result<Result<Exchange, SendFailure>> {
         let request = place.request(method, hold.link().version(), headers);
-        match timeout_at(deadline.into(), hold.link().send(request, body)).await {
+        let sending = match hold.link().send(request, body) {
+            Ok(sending) => sending,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        match timeout_at(deadline.into(), sending).await {
             Ok(Ok(response)) => Ok(Ok(Exchange { response, hold })),
             Ok(Err(failure)) => Ok(Err(failure)),
             Err(_) => {

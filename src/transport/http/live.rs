@@ -172,6 +172,20 @@ impl<T: Controlled> LiveStreams<T> {
         next
     }
 
+    /// Drops the offers that nobody claimed: nobody can any more.
+    pub(super) fn withdraw(&self) {
+        let mut inner = self.inner();
+        let offers = std::mem::take(&mut inner.offers);
+        let unclaimed: Vec<_> = offers
+            .into_iter()
+            .filter(|(_, key)| inner.streams.get(key).is_some_and(|live| !live.claimed.swap(true, Ordering::AcqRel)))
+            .collect();
+        let withdrawn: Vec<_> = unclaimed.iter().filter_map(|(_, key)| inner.streams.remove(key)).collect();
+        // Dropped without the lock: it wakes others.
+        drop(inner);
+        drop(withdrawn);
+    }
+
     /// Answers that are held.
     #[cfg(test)]
     fn len(&self) -> usize {
@@ -250,6 +264,21 @@ mod tests {
         assert_eq!(streams.expire(now), Some(until));
         assert_eq!(streams.expire(until), None);
         assert_eq!(sender.stopped().await, ControlMessage::Kill);
+        assert_eq!(streams.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawn_offer_is_cancelled_and_a_claimed_answer_is_not() {
+        let streams = Arc::new(LiveStreams::new(10));
+        let until = Instant::now() + Duration::from_secs(1);
+        let (offered, stream) = pipe(100, 100);
+        streams.offer(stream, until).unwrap();
+        let (claimed, stream) = pipe(100, 100);
+        let claim = streams.claim(streams.offer(stream, until).unwrap()).unwrap();
+        streams.withdraw();
+        assert_eq!(offered.stopped().await, ControlMessage::Kill);
+        claimed.send("goes on").await.unwrap();
+        drop(claim);
         assert_eq!(streams.len(), 0);
     }
 

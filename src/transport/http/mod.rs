@@ -19,6 +19,7 @@ mod control;
 mod date;
 mod endpoint;
 mod event_stream;
+mod gather;
 mod head;
 mod heartbeat;
 mod http2_client;

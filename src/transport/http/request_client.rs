@@ -42,11 +42,11 @@ impl RequestPlaneClient for HttpRequestClient {
         match reply_to {
             ReplyTo::Inline => {
                 let over_by = self.links.over_by(request.context.deadline);
-                let opened = post_inline(&self.links, &place, request).await?;
+                let opened = post_inline(&self.links, &place, &request).await?;
                 Ok(Ack::Inline(Answer::stream(opened, &self.links, over_by)))
             }
             ReplyTo::Nothing | ReplyTo::To(_) => {
-                let located = post_elsewhere(&self.links, &place, request, reply_to).await?;
+                let located = post_elsewhere(&self.links, &place, &request, reply_to).await?;
                 Ok(located.map_or(Ack::Accepted, Ack::Located))
             }
         }

@@ -63,11 +63,13 @@ impl HttpResponseServer {
         Ok(Opened { sender, located: Some(info) })
     }
 
-    /// Accepts no further reader, lets what is being read finish for at most `grace`.
+    /// Accepts no further reader, lets what is being read finish for at most `grace`. Handlers whose answers nobody came
+    /// for are cancelled.
     pub async fn close(&self, grace: Duration) {
         self.closed.store(true, Ordering::Release);
         if let Some((listening, _)) = self.listening.get() {
             listening.close(grace).await;
+            self.site.answers.withdraw();
         }
     }
 

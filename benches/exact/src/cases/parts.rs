@@ -136,7 +136,9 @@ pub(super) fn pool_take(rounds: Rounds) -> f64 {
     let (pool, key) = links(&telemetry, all + 1);
     let target = pool.target(&key);
     let _held = runtime.block_on(target.checkout(None));
-    let mut leases = Vec::with_capacity(all);
+    // Room that was written to before: a page that is touched for the first time would cost more than many leases.
+    let mut leases: Vec<_> = (0..all).map(|_| None).collect();
+    leases.clear();
     repeated(rounds, || leases.push(target.try_checkout()))
 }
 

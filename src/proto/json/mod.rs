@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
+mod compact;
 mod edit;
 mod scan;
 mod scanner;
@@ -15,7 +16,7 @@ mod scanner;
 pub use edit::{remove, set};
 pub use scan::{Malformed, Member, Members, check, members};
 pub(crate) use scan::{check_members, pass_over};
-pub(crate) use scanner::{is_plain_text, printable};
+pub(crate) use scanner::{first_special, is_plain_text, printable};
 
 /// The raw value at `path`, without a copy; `None` if a key of the path is missing or what bears it is no object.
 pub fn get(text: &Bytes, path: &[&str]) -> Option<Bytes> {

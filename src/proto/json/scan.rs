@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::compact;
 use super::scanner::{Scanner, blank, unknown};
 
 /// Why a text is no JSON, and where.
@@ -53,8 +54,16 @@ pub(crate) fn check_members<N>(
 
 /// Passes over a value that a text begins with and that stands one level deep, as [`check`] would; `None` if that would not
 /// take it.
-#[inline]
+#[inline(always)]
 pub(crate) fn pass_over(text: &[u8]) -> Option<&[u8]> {
+    match compact::pass_over(text) {
+        None => pass_over_any(text),
+        behind => behind,
+    }
+}
+
+#[inline(never)]
+fn pass_over_any(text: &[u8]) -> Option<&[u8]> {
     let mut scanner = Scanner::default();
     let behind = scanner.value(text, 1)?;
     let passed = text.get(..text.len() - behind.len())?;

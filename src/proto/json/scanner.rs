@@ -14,7 +14,7 @@ const MAX_MEMBERS: usize = 10_000;
 const MAX_NUMBER: usize = 64;
 
 /// Bytes of a long string that are looked at together.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 64;
 
 /// What was seen on the way.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +112,13 @@ impl Scanner {
             [b'{', ..] if depth < MAX_DEPTH => self.object(0, text, depth, unknown, |_, _| {}),
             [b'[', ..] if depth < MAX_DEPTH => self.array(text, depth),
             [b'{' | b'[', ..] => self.fail(Fault::Deep, text),
+            _ => self.leaf(text),
+        }
+    }
+
+    /// What is neither a string nor an object nor an array.
+    pub(super) fn leaf<'a>(&mut self, text: &'a [u8]) -> Rest<'a> {
+        match text {
             [b't', rest @ ..] => self.word(text, rest.strip_prefix(b"rue")),
             [b'f', rest @ ..] => self.word(text, rest.strip_prefix(b"alse")),
             [b'n', rest @ ..] => self.word(text, rest.strip_prefix(b"ull")),
@@ -331,9 +338,19 @@ fn special_bytes(word: u64) -> u64 {
     (low | backslash) & !word & HIGH
 }
 
+/// Where the first byte is that does not stand for itself in a string, or is not ASCII.
+#[inline(always)]
+pub(crate) fn first_special(word: &[u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(*word);
+    let low = (word ^ (EACH * 0x02)).wrapping_sub(EACH * 0x21);
+    let backslash = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+    let special = (low | backslash | word) & HIGH;
+    if special == 0 { None } else { Some((special.trailing_zeros() / 8) as usize) }
+}
+
 /// Whether all of it stands for itself, and is ASCII.
 #[inline(always)]
-fn is_plain_ascii(block: &[u8; BLOCK]) -> bool {
+pub(super) fn is_plain_ascii<const N: usize>(block: &[u8; N]) -> bool {
     // No branch and no early end, so that the compiler makes vectors of it. Beyond ASCII a byte is negative.
     !block.iter().fold(false, |special, byte| special | ((*byte ^ 2).cast_signed() < 0x21) | (*byte == b'\\'))
 }

@@ -30,6 +30,9 @@ pub const INVALID_PARAMS: i64 = -32602;
 /// The header with the members of an envelope that the specification does not know, as they were written.
 pub const MEMBERS: &str = "jsonrpc-members";
 
+/// What a message with an id begins with, as nearly everybody writes it.
+const FIRST: &[u8; 22] = br#"{"jsonrpc":"2.0","id":"#;
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {

@@ -6,45 +6,71 @@
 
 use bytes::Bytes;
 
-use super::{Id, Packet};
+use super::{FIRST, Id, Packet};
 use crate::message::{Message, Subject};
 use crate::proto::json;
 
 /// The message, if it is written so; then `envelope` would read the same.
 #[inline]
 pub(super) fn parse(text: &Bytes) -> Option<Packet> {
-    let rest = text.strip_prefix(br#"{"jsonrpc":"2.0","#)?;
-    let Some(rest) = rest.strip_prefix(br#""id":"#) else {
-        let (method, message) = call(text, rest.strip_prefix(br#""method":""#)?)?;
+    let Some(rest) = behind(text, FIRST) else {
+        let (method, message) = call(text, behind(text, br#"{"jsonrpc":"2.0","method":""#)?)?;
         return Some(Packet::Notification { method, message });
     };
     let (number, rest) = number(rest)?;
     let id = Id::number(number);
-    if let Some(rest) = rest.strip_prefix(br#","method":""#) {
+    if let Some(rest) = behind(rest, br#","method":""#) {
         let (method, message) = call(text, rest)?;
         return Some(Packet::Request { id, method, message });
     }
-    let result = rest.strip_prefix(br#","result":"#)?;
+    let result = behind(rest, br#","result":"#)?;
     Some(Packet::Response { id, outcome: Ok(last(text, result)?) })
+}
+
+/// What is behind a prefix; its length is known, so that it is compared as a few numbers.
+#[inline(always)]
+fn behind<'a, const N: usize>(text: &'a [u8], prefix: &[u8; N]) -> Option<&'a [u8]> {
+    let (first, rest) = text.split_first_chunk()?;
+    if first == prefix { Some(rest) } else { None }
 }
 
 /// From within the method's quotes on.
 #[inline(always)]
 fn call(text: &Bytes, rest: &[u8]) -> Option<(Subject, Message)> {
+    if let Some((method, rest)) = well_known(rest) {
+        return Some((Subject::from_static(method), params(text, rest)?));
+    }
     let length = json::printable(rest);
-    let [b'"', behind @ ..] = rest.get(length..)? else { return None };
+    let [b'"', params @ ..] = rest.get(length..)? else { return None };
     let start = text.len() - rest.len();
-    let message = match behind {
-        [b'}'] => Message::default(),
-        _ => {
-            let params = behind.strip_prefix(br#","params":"#)?;
-            if !matches!(params, [b'{' | b'[', ..]) {
-                return None;
-            }
-            last(text, params)?
-        }
-    };
+    let message = self::params(text, params)?;
     Some((Subject::from_printable(text.slice(start..start + length))?, message))
+}
+
+/// Most requests are of few methods. Their names need not be looked at again, and are no part of a text that somebody
+/// has to keep.
+#[inline(always)]
+fn well_known(rest: &[u8]) -> Option<(&'static str, &[u8])> {
+    // One by one, so that each is compared as a number or two.
+    macro_rules! known {
+        ($($name:literal),*) => {
+            $(if let Some(behind) = rest.strip_prefix(concat!($name, "\"").as_bytes()) {
+                return Some(($name, behind));
+            })*
+        };
+    }
+    known!("tools/call", "notifications/progress", "tools/list", "resources/read", "prompts/get", "ping");
+    None
+}
+
+/// From behind the method's quotes on.
+#[inline(always)]
+fn params(text: &Bytes, rest: &[u8]) -> Option<Message> {
+    match behind(rest, br#","params":"#) {
+        Some(params @ [b'{' | b'[', ..]) => last(text, params),
+        Some(_) => None,
+        None => (rest == b"}").then(Message::default),
+    }
 }
 
 /// A value that is the last of the message.
@@ -57,6 +83,14 @@ fn last(text: &Bytes, value: &[u8]) -> Option<Message> {
 /// A number that reads back as it is written.
 #[inline(always)]
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let Some((number, length)) = text.first_chunk().and_then(leading_digits) else { return long_number(text) };
+    // As we write it: without zeros in front.
+    let is_usual = length == 1 || text.first() != Some(&b'0');
+    if is_usual { Some((number, text.get(length..)?)) } else { None }
+}
+
+#[inline(never)]
+fn long_number(text: &[u8]) -> Option<(u64, &[u8])> {
     let (mut number, mut rest) = (0u64, text);
     while let [digit @ b'0'..=b'9', behind @ ..] = rest {
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
@@ -69,6 +103,25 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
         _ => false,
     };
     is_usual.then_some((number, rest))
+}
+
+/// The number that the digits at the front are, and how many there are; `None` if there are none or more than seven.
+#[inline(always)]
+fn leading_digits(text: &[u8; 8]) -> Option<(u64, usize)> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let digits = u64::from_le_bytes(*text) ^ (EACH * b'0' as u64);
+    // What is no digit has a top bit now, or gets one; what carries over is only above the first such byte.
+    let others = (digits.wrapping_add(EACH * 0x76) | digits) & (EACH * 0x80);
+    if others == 0 || others & 0x80 != 0 {
+        return None;
+    }
+    let length = others.trailing_zeros() / 8;
+    // The last digit into the highest byte, with zeros before the first. Then pairs of digits, of pairs, and of those.
+    let digits = digits.wrapping_shl(64 - 8 * length);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
+    let eight = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF;
+    Some((eight, length as usize))
 }
 
 #[cfg(test)]
@@ -94,9 +147,16 @@ mod tests {
                 "]",
                 "{}}",
                 "{},\"id\":7",
+                r#"{"a":{"b":[1,{"c":"d"}]},"e":"f"}"#,
+                r#"{"a":"b"},"id":7,"x":{"a":"b"}"#,
+                r#"{"a":"b"},"method":"other""#,
             ][..],
         );
-        let method = prop_oneof!["[a-z/]{0,30}", "[ -~é\u{7f}\u{1}]{1,12}"];
+        let method = prop_oneof![
+            "[a-z/]{0,30}",
+            "[ -~é\u{7f}\u{1}]{1,12}",
+            "(tools/call|tools/list|notifications/progress|resources/read|prompts/get|ping)[a-z\"]?",
+        ];
         (id, method, value, 0..5).prop_map(|(id, method, value, shape)| match shape {
             0 => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{value}}}"#),
             1 => format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{value}}}"#),

@@ -33,6 +33,8 @@ const CASES: &[Case] = &[
     Case { name: "mux", operations: 1000, run: parts::mux },
     Case { name: "pool", operations: 1000, run: parts::pool },
     Case { name: "pool-lease", operations: 1000, run: parts::pool_lease },
+    Case { name: "pool-take", operations: 1000, run: parts::pool_take },
+    Case { name: "pool-give-back", operations: 1000, run: parts::pool_give_back },
     Case { name: "pool-by-key", operations: 1000, run: parts::pool_by_key },
     Case { name: "envelope", operations: 1000, run: parts::envelope },
     Case { name: "envelope-read", operations: 1000, run: parts::envelope_read },

@@ -92,11 +92,11 @@ impl Link for Idle {
     fn close(&self) {}
 }
 
-fn links(telemetry: &Telemetry) -> (Pool<Idle>, PoolKey) {
+fn links(telemetry: &Telemetry, leases_per_link: usize) -> (Pool<Idle>, PoolKey) {
     let telemetry = telemetry.clone();
     let settings = PoolSettings {
         config: Config::defaults().expect("the defaults are good").tcp.pool,
-        leases_per_link: 256,
+        leases_per_link,
         connect_timeout: Duration::from_secs(5),
         exhausted_hint: "",
     };
@@ -114,7 +114,7 @@ fn links(telemetry: &Telemetry) -> (Pool<Idle>, PoolKey) {
 /// A lease taken and given back, by one who keeps the target.
 pub(super) fn pool(rounds: Rounds) -> f64 {
     let (runtime, telemetry) = (runtime(), Telemetry::default());
-    let (pool, key) = links(&telemetry);
+    let (pool, key) = links(&telemetry, 256);
     let target = pool.target(&key);
     drop(runtime.block_on(target.checkout(None)));
     repeated(rounds, || assert!(target.try_checkout().is_some()))
@@ -123,16 +123,40 @@ pub(super) fn pool(rounds: Rounds) -> f64 {
 /// The same while the link has a lease already: another stream on a shared link.
 pub(super) fn pool_lease(rounds: Rounds) -> f64 {
     let (runtime, telemetry) = (runtime(), Telemetry::default());
-    let (pool, key) = links(&telemetry);
+    let (pool, key) = links(&telemetry, 256);
     let target = pool.target(&key);
     let _held = runtime.block_on(target.checkout(None));
     repeated(rounds, || assert!(target.try_checkout().is_some()))
 }
 
+/// The first half of [`pool_lease`]: a lease on a shared link is taken and kept.
+pub(super) fn pool_take(rounds: Rounds) -> f64 {
+    let (runtime, telemetry) = (runtime(), Telemetry::default());
+    let all = (rounds.before + rounds.counted) as usize;
+    let (pool, key) = links(&telemetry, all + 1);
+    let target = pool.target(&key);
+    let _held = runtime.block_on(target.checkout(None));
+    // Room that was written to before: a page that is touched for the first time would cost more than many leases.
+    let mut leases: Vec<_> = (0..all).map(|_| None).collect();
+    leases.clear();
+    repeated(rounds, || leases.push(target.try_checkout()))
+}
+
+/// The second half of [`pool_lease`]: a lease on a shared link is given back.
+pub(super) fn pool_give_back(rounds: Rounds) -> f64 {
+    let (runtime, telemetry) = (runtime(), Telemetry::default());
+    let all = (rounds.before + rounds.counted) as usize;
+    let (pool, key) = links(&telemetry, all + 1);
+    let target = pool.target(&key);
+    let _held = runtime.block_on(target.checkout(None));
+    let mut leases: Vec<_> = (0..all).map(|_| target.try_checkout()).collect();
+    repeated(rounds, || assert!(leases.pop().flatten().is_some()))
+}
+
 /// The same as [`pool`], by one who has the key.
 pub(super) fn pool_by_key(rounds: Rounds) -> f64 {
     let (runtime, telemetry) = (runtime(), Telemetry::default());
-    let (pool, key) = links(&telemetry);
+    let (pool, key) = links(&telemetry, 256);
     drop(runtime.block_on(pool.checkout(&key, None)));
     repeated(rounds, || assert!(pool.try_checkout(&key).is_some()))
 }

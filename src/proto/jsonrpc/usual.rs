@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages as most are written: the members in the order of the specification's examples, without blanks, with a number for
-//! an id. They are read from front to back without finding out what stands where, and just as strictly.
+//! Messages as most are written: the members in the order of the specification's examples, without blanks, with an id that
+//! is a number or plain text. They are read from front to back without finding out what stands where, and just as strictly.
 //!
 //! What is written in any other way, or is wrong in any, is left to `envelope`.
 
@@ -17,8 +17,10 @@ pub(super) fn parse(text: &Bytes) -> Option<Packet> {
         let (method, message) = call(text, behind(text, br#"{"jsonrpc":"2.0","method":""#)?)?;
         return Some(Packet::Notification { method, message });
     };
-    let (number, rest) = number(rest)?;
-    let id = Id::number(number);
+    let (id, rest) = match rest {
+        [b'"', inner @ ..] => text_id(text, inner)?,
+        _ => number(rest).map(|(number, rest)| (Id::number(number), rest))?,
+    };
     if let Some(rest) = behind(rest, br#","method":""#) {
         let (method, message) = call(text, rest)?;
         return Some(Packet::Request { id, method, message });
@@ -80,6 +82,15 @@ fn last(text: &Bytes, value: &[u8]) -> Option<Message> {
     Some(Message::new(text.slice(text.len() - value.len()..text.len() - 1)))
 }
 
+/// From within the id's quotes on.
+#[inline(never)]
+fn text_id<'a>(text: &Bytes, inner: &'a [u8]) -> Option<(Id, &'a [u8])> {
+    let length = json::printable(inner);
+    let [b'"', rest @ ..] = inner.get(length..)? else { return None };
+    let start = text.len() - inner.len();
+    Some((Id::from_raw(text.slice(start - 1..start + length + 1))?, rest))
+}
+
 /// A number that reads back as it is written.
 #[inline(always)]
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
@@ -132,7 +143,8 @@ mod tests {
     use super::*;
 
     fn usual() -> impl Strategy<Value = String> {
-        let id = prop_oneof!["0|[1-9][0-9]{0,19}", "[0-9]{1,21}", "-?[0-9]{1,3}", "\"[a-z]{0,9}\""];
+        let id =
+            prop_oneof!["0|[1-9][0-9]{0,19}", "[0-9]{1,21}", "-?[0-9]{1,3}", "\"[a-z]{0,9}\"", r#""[a-z\\é"]{0,12}""#];
         let value = prop::sample::select(
             &[
                 "{}",
@@ -188,6 +200,7 @@ mod tests {
         for text in [
             r#"{"jsonrpc":"2.0","id":417,"method":"tools/call","params":{"name":"echo"}}"#,
             r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":"c0ffee-7","method":"tools/list"}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
             r#"{"jsonrpc":"2.0","id":9999999999999999999,"result":{"y":[1,2]}}"#,
         ] {

@@ -17,8 +17,8 @@ use crate::call_home;
 const ECHO: &str = "bench.echo";
 pub(crate) const ITEMS: &str = "bench.items";
 
-/// Never reached; but there, as in any program that means to last.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// The deadline of every request, by configuration. Never reached; but there, as in any program that means to last.
+const TIMEOUT: &str = "60s";
 
 /// One pair.
 pub(crate) struct Planes {
@@ -51,7 +51,8 @@ impl Planes {
             .env(on_loopback(self.request, self.response))
             .env([("DYN_DISCOVERY_BACKEND", if self.within_process() { "mem" } else { "file" })])
             .env([("DYN_TCP_POOL_ENABLED", self.pooled.to_string())])
-            .env([("DYN_FILE_KV", store)]);
+            .env([("DYN_FILE_KV", store)])
+            .set("limits.request_timeout", TIMEOUT);
         let builder = if nats.is_empty() { builder } else { builder.env([("NATS_SERVER", nats)]) };
         let clock = |registry: &mut biplane::registry::Builder| registry.replace(call_home::CLOCKED).map(|_| ());
         if self.clocked { builder.registry(clock) } else { builder }.build()
@@ -146,17 +147,17 @@ pub(crate) struct Call {
 
 impl Caller for Call {
     async fn unary(&mut self, body: Bytes) -> Outcome<Bytes> {
-        let request = Request::new(Subject::from_static("bench"), body).with_timeout(TIMEOUT);
+        let request = Request::new(Subject::from_static("bench"), body);
         Ok(self.echo.request(request).await?.body)
     }
 
     async fn stream(&mut self, ask: Ask) -> Outcome<u32> {
-        let request = Request::new(Subject::from_static("bench"), ask.encode()).with_timeout(TIMEOUT);
+        let request = Request::new(Subject::from_static("bench"), ask.encode());
         count(self.items.open(request)?, ask).await
     }
 
     async fn call_home(&mut self) -> Outcome<Duration> {
-        let request = Request::new(Subject::from_static("bench"), Bytes::new()).with_timeout(TIMEOUT);
+        let request = Request::new(Subject::from_static("bench"), Bytes::new());
         call_home::took(self.echo.open(request)?).await
     }
 }

@@ -21,6 +21,7 @@ use crate::message::{ControlMessage, Message};
 pub use crate::proto::parcel::Parcel;
 
 mod arrivals;
+mod ends;
 mod events;
 mod origin;
 mod overseer;
@@ -33,6 +34,7 @@ mod unread;
 
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::{Arrival, Queue, Waiting};
+pub(crate) use ends::Ends;
 use origin::Origin;
 pub(crate) use overseer::Overseer;
 pub use pipe::pipe;

@@ -7,14 +7,15 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Event, ResponseSender, ResponseStream, Sink, Source, Unended};
+use super::{Ends, Event, ResponseSender, ResponseStream, Sink, Source, Unended};
 use crate::connection::Inbound;
 use crate::error::{Error, PeerError, Result};
 use crate::message::{ControlMessage, Message};
 
 /// Two connected ends with `credit` bytes between them; one item of any size up to `max_item` is taken while credit lasts.
 pub fn pipe(credit: usize, max_item: usize) -> (ResponseSender, ResponseStream) {
-    let pipe = Arc::new(Pipe { max_item, state: Mutex::new(State { credit, holders: 1, ..State::default() }) });
+    let state = State { credit, ends: Ends::new(1), ..State::default() };
+    let pipe = Arc::new(Pipe { max_item, state: Mutex::new(state) });
     (ResponseSender::new(pipe.clone(), 0), ResponseStream::new(pipe, 0))
 }
 
@@ -28,13 +29,8 @@ struct State {
     queue: VecDeque<Waiting>,
     credit: usize,
     used: usize,
-    outcome: Option<Result<(), Box<PeerError>>>,
-    stopped: Option<ControlMessage>,
-    holders: usize,
+    ends: Ends,
     reader: Option<Waker>,
-    writer: Option<Waker>,
-    stop_waiter: Option<Waker>,
-    kill_waiter: Option<Waker>,
 }
 
 /// An event in the queue. The usual one is small, since it is moved there and back.
@@ -55,22 +51,7 @@ impl Waiting {
 
 impl State {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.check_wanted()?;
-        if self.used < self.credit {
-            return Poll::Ready(Ok(()));
-        }
-        match &mut self.writer {
-            Some(writer) => writer.clone_from(cx.waker()),
-            writer => *writer = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn check_wanted(&self) -> Result<()> {
-        if self.stopped == Some(ControlMessage::Kill) || self.outcome.is_some() {
-            return Err(Error::cancelled("the caller wants no further item"));
-        }
-        Ok(())
+        self.ends.poll_ready(self.used < self.credit, cx)
     }
 
     /// Whom to wake.
@@ -98,13 +79,7 @@ impl Pipe {
     }
 
     fn stop(&self, message: ControlMessage) {
-        let mut state = self.state();
-        state.stopped = state.stopped.max(Some(message));
-        let wakers = match message {
-            ControlMessage::Stop => [state.stop_waiter.take(), None, None],
-            ControlMessage::Kill => [state.stop_waiter.take(), state.kill_waiter.take(), state.writer.take()],
-        };
-        drop(state);
+        let wakers = self.state().ends.stop(message);
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
@@ -114,7 +89,7 @@ impl Source for Pipe {
         let mut state = self.state();
         if let Some(waiting) = state.queue.pop_front() {
             state.used -= waiting.cost();
-            let writer = if state.used < state.credit { state.writer.take() } else { None };
+            let writer = if state.used < state.credit { state.ends.take_writer() } else { None };
             drop(state);
             writer.into_iter().for_each(Waker::wake);
             return Poll::Ready(Some(Ok(match waiting {
@@ -122,7 +97,7 @@ impl Source for Pipe {
                 Waiting::Inbound(inbound) => Event::Inbound(*inbound),
             })));
         }
-        match &state.outcome {
+        match state.ends.outcome() {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(error)) => Poll::Ready(Some(Err(Error::from(PeerError::clone(error))))),
             None => {
@@ -167,7 +142,7 @@ impl Sink for Pipe {
             Event::Inbound(inbound) => Waiting::Inbound(Box::new(inbound)),
         };
         let mut state = self.state();
-        state.check_wanted()?;
+        state.ends.check_wanted()?;
         let reader = state.put(waiting);
         drop(state);
         reader.into_iter().for_each(Waker::wake);
@@ -181,40 +156,27 @@ impl Sink for Pipe {
 
     fn end(&self, _key: u64, outcome: Result<(), PeerError>) {
         let mut state = self.state();
-        state.outcome.get_or_insert(outcome.map_err(Box::new));
+        state.ends.end(outcome);
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
     }
 
     fn poll_stopped(&self, _key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
-        let mut state = self.state();
-        match state.stopped {
-            Some(message) => Poll::Ready(message),
-            None => {
-                state.stop_waiter = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.state().ends.poll_stopped(cx)
     }
 
     fn poll_killed(&self, _key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state();
-        if state.stopped == Some(ControlMessage::Kill) {
-            return Poll::Ready(());
-        }
-        state.kill_waiter = Some(cx.waker().clone());
-        Poll::Pending
+        self.state().ends.poll_killed(cx)
     }
 
     fn retain(&self, _key: u64) {
-        self.state().holders += 1;
+        self.state().ends.retain();
     }
 
     fn release(&self, key: u64, unended: Unended) {
         let mut state = self.state();
-        state.holders -= 1;
-        if state.holders == 0 && state.outcome.is_none() {
+        if state.ends.release(1) && state.ends.outcome().is_none() {
             drop(state);
             self.end(key, unended.outcome());
         }

@@ -15,7 +15,7 @@ use crate::dispatch::DispatchLimits;
 use crate::error::{Error, ErrorKind, PeerError, Result};
 use crate::message::{ControlMessage, Headers, Message};
 use crate::proto::body::{BodyEvent, encode, encode_item};
-use crate::stream::{Event, Parcel, ResponseSender, Sink, Unended};
+use crate::stream::{Ends, Event, Parcel, ResponseSender, Sink, Unended};
 
 /// Room for a small answer and its end.
 const FIRST_ROOM: usize = 512;
@@ -35,7 +35,7 @@ impl Outgoing {
         // The other half of the credit is for the chunk that is being written.
         let (credit, max_item) = (limits.credit / 2, limits.max_message_size);
         // The sender, and the supervisor that there is going to be.
-        let state = State { holders: 2, ..State::default() };
+        let state = State { ends: Ends::new(2), ..State::default() };
         let outbox = Arc::new(Outbox { format, credit, max_item, state: Mutex::new(state) });
         (ResponseSender::new(outbox.clone(), 0).with_spare(), Self { outbox, over: false })
     }
@@ -43,7 +43,7 @@ impl Outgoing {
     /// The whole answer, if it is over already. A refusal by overload is handed back: it can still be told by a status.
     pub(super) fn whole(&mut self) -> Result<Option<Bytes>> {
         let mut state = self.outbox.state();
-        if let Some(Err(error)) = &state.outcome
+        if let Some(Err(error)) = state.ends.outcome()
             && state.bytes.is_empty()
             && error.kind() == ErrorKind::Overloaded
         {
@@ -73,7 +73,7 @@ impl Outgoing {
             return Poll::Pending;
         }
         let chunk = std::mem::take(&mut state.bytes);
-        let writer = state.writer.take();
+        let writer = state.ends.take_writer();
         drop(state);
         writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Some(chunk.freeze()))
@@ -104,33 +104,13 @@ struct Outbox {
 #[derive(Default)]
 struct State {
     bytes: BytesMut,
-    outcome: Option<Result<(), Box<PeerError>>>,
-    stopped: Option<ControlMessage>,
-    holders: u8,
+    ends: Ends,
     reader: Option<Waker>,
-    writer: Option<Waker>,
-    stop_waiter: Option<Waker>,
-    kill_waiter: Option<Waker>,
 }
 
 impl State {
     fn poll_ready(&mut self, credit: usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.check_wanted()?;
-        if self.bytes.len() < credit {
-            return Poll::Ready(Ok(()));
-        }
-        match &mut self.writer {
-            Some(writer) => writer.clone_from(cx.waker()),
-            writer => *writer = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn check_wanted(&self) -> Result<()> {
-        if self.stopped == Some(ControlMessage::Kill) || self.outcome.is_some() {
-            return Err(Error::cancelled("the caller wants no further item"));
-        }
-        Ok(())
+        self.ends.poll_ready(self.bytes.len() < credit, cx)
     }
 
     /// Makes room for an item of `size` bytes.
@@ -145,13 +125,13 @@ impl State {
 
     /// Whom to wake, now that the handler ended the answer in this way, unless it had ended before.
     fn end(&mut self, outcome: Result<(), PeerError>) -> Option<Waker> {
-        self.outcome.get_or_insert(outcome.map_err(Box::new));
+        self.ends.end(outcome);
         self.reader.take()
     }
 
     /// Writes the end, if the handler came to it.
     fn finish(&mut self, format: StreamFormat) -> bool {
-        let end = match &self.outcome {
+        let end = match self.ends.outcome() {
             None => return false,
             Some(Ok(())) => BodyEvent::Done,
             Some(Err(error)) => BodyEvent::Error(PeerError::clone(error)),
@@ -187,13 +167,7 @@ impl Outbox {
     }
 
     fn stop(&self, message: ControlMessage) {
-        let mut state = self.state();
-        state.stopped = state.stopped.max(Some(message));
-        let wakers = match message {
-            ControlMessage::Stop => [state.stop_waiter.take(), None, None],
-            ControlMessage::Kill => [state.stop_waiter.take(), state.kill_waiter.take(), state.writer.take()],
-        };
-        drop(state);
+        let wakers = self.state().ends.stop(message);
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
@@ -218,7 +192,7 @@ impl Sink for Outbox {
             Event::Item(item) => {
                 self.check(&item)?;
                 let state = self.state();
-                state.check_wanted()?;
+                state.ends.check_wanted()?;
                 self.put(state, &item);
                 return Ok(());
             }
@@ -234,7 +208,7 @@ impl Sink for Outbox {
             }
         };
         let mut state = self.state();
-        state.check_wanted()?;
+        state.ends.check_wanted()?;
         encode(self.format, &event, &mut state.bytes);
         let reader = state.reader.take();
         drop(state);
@@ -253,33 +227,20 @@ impl Sink for Outbox {
     }
 
     fn poll_stopped(&self, _key: u64, cx: &mut Context<'_>) -> Poll<ControlMessage> {
-        let mut state = self.state();
-        match state.stopped {
-            Some(message) => Poll::Ready(message),
-            None => {
-                state.stop_waiter = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.state().ends.poll_stopped(cx)
     }
 
     fn poll_killed(&self, _key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state();
-        if state.stopped == Some(ControlMessage::Kill) {
-            return Poll::Ready(());
-        }
-        state.kill_waiter = Some(cx.waker().clone());
-        Poll::Pending
+        self.state().ends.poll_killed(cx)
     }
 
     fn retain(&self, _key: u64) {
-        self.state().holders += 1;
+        self.state().ends.retain();
     }
 
     fn release(&self, key: u64, unended: Unended) {
         let mut state = self.state();
-        state.holders = state.holders.saturating_sub(1);
-        if state.holders == 0 && state.outcome.is_none() {
+        if state.ends.release(1) && state.ends.outcome().is_none() {
             drop(state);
             self.end(key, unended.outcome());
         }
@@ -287,9 +248,9 @@ impl Sink for Outbox {
 
     fn settle(&self, _key: u64, _parcel: Option<&mut Parcel>, outcome: Result<(), PeerError>, holders: u8) {
         let mut state = self.state();
-        state.holders = state.holders.saturating_sub(holders);
+        let is_last = state.ends.release(holders);
         // A sender that the handler left alive elsewhere ends what went well.
-        let reader = if outcome.is_err() || state.holders == 0 { state.end(outcome) } else { None };
+        let reader = if outcome.is_err() || is_last { state.end(outcome) } else { None };
         drop(state);
         reader.into_iter().for_each(Waker::wake);
     }

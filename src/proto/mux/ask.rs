@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::stream::Stream;
+use super::streams::Streams;
 use super::{Key, Mux, Purpose, Role};
 use crate::error::{Detail, Error, Result, Retry};
 use crate::message::Message;
@@ -51,19 +52,17 @@ impl Mux {
             if deadline <= now {
                 return Err(overdue());
             }
-            self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+            self.expect_deadline(deadline);
         }
         let is_plain =
             message.headers.is_empty() && message.body.len() <= self.largest_plain as usize && !self.out.is_full();
-        let by_acceptor = self.role == Role::Acceptor;
-        let (key, stream) = self.streams.open();
-        let id = StreamId::new(key as u32, by_acceptor);
-        stream.begin(id, Purpose::Caller, self.theirs.stream_window, self.ours.stream_window);
+        let windows = (self.theirs.stream_window, self.ours.stream_window);
+        let (key, stream) = begin(&mut self.streams, self.role, Purpose::Caller, windows);
         stream.reader = true;
         stream.writers = u8::from(more_items);
         stream.deadline = deadline;
         let flags = if more_items { 0 } else { FIN };
-        if is_plain && let Some(opened_at) = self.out.request(flags, id, asking, now, &message.body) {
+        if is_plain && let Some(opened_at) = self.out.request(flags, stream.id, asking, now, &message.body) {
             stream.send.opened_at = opened_at;
             stream.send.sent_to = self.out.position();
             stream.sent_last = !more_items;
@@ -105,11 +104,11 @@ impl Mux {
     /// Opens a stream for an answer that the peer asked for elsewhere. The stream has one sender.
     pub fn open_call_home(&mut self, token: [u8; open::TOKEN_LEN]) -> Result<Key> {
         self.may_open()?;
-        let key = self.insert(Purpose::CallHome, |stream| stream.writers = 1);
-        if let Some(stream) = self.streams.get_mut(key) {
-            let head = |out: &mut Vec<u8>| open::encode_call_home(&token, out);
-            stream.send.opened_at = self.out.frame(Kind::Open, 0, stream.id, head, Bytes::new());
-        }
+        let windows = (self.theirs.stream_window, self.ours.stream_window);
+        let (key, stream) = begin(&mut self.streams, self.role, Purpose::CallHome, windows);
+        stream.writers = 1;
+        let head = |out: &mut Vec<u8>| open::encode_call_home(&token, out);
+        stream.send.opened_at = self.out.frame(Kind::Open, 0, stream.id, head, Bytes::new());
         Ok(key)
     }
 
@@ -138,15 +137,15 @@ impl Mux {
             .with_detail(Detail::ConnectionLimit { limit: limit.into() })
             .with_retry(Retry::Safe)
     }
+}
 
-    fn insert(&mut self, purpose: Purpose, prepare: impl FnOnce(&mut Stream)) -> Key {
-        let by_acceptor = self.role == Role::Acceptor;
-        let (key, stream) = self.streams.open();
-        let id = StreamId::new(key as u32, by_acceptor);
-        stream.begin(id, purpose, self.theirs.stream_window, self.ours.stream_window);
-        prepare(stream);
-        key
-    }
+/// A new stream of `role`'s, with what may be sent and what may come on it.
+#[inline]
+fn begin(streams: &mut Streams, role: Role, purpose: Purpose, windows: (u32, u32)) -> (Key, &mut Stream) {
+    let (key, stream) = streams.open();
+    let id = StreamId::new(key as u32, role == Role::Acceptor);
+    stream.begin(id, purpose, windows.0, windows.1);
+    (key, stream)
 }
 
 #[cold]

@@ -62,9 +62,13 @@ impl Mux {
     pub fn set_deadline(&mut self, key: Key, deadline: Option<Instant>) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.deadline = deadline;
-        if let Some(deadline) = deadline {
-            self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
-        }
+        deadline.into_iter().for_each(|deadline| self.expect_deadline(deadline));
+    }
+
+    /// A stream has this deadline.
+    #[inline]
+    pub(super) fn expect_deadline(&mut self, deadline: Instant) {
+        self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
     }
 
     /// When [`Mux::handle_timeout`] wants to be called.
